@@ -1,0 +1,99 @@
+package schemas
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// ErrMalformed is in the chain of every error of a Decode function: the bytes will never decode, however often they are
+// tried.
+var ErrMalformed = errors.New("malformed")
+
+var id = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,64}$`)
+
+// ValidID reports whether s may name a user or a book.
+func ValidID(s string) bool { return id.MatchString(s) }
+
+// EncodeCartChanged returns the change as JSON. The same change always gives the same bytes.
+func EncodeCartChanged(c CartChanged) []byte { return encode(c) }
+
+// EncodeCart returns the cart as JSON. The same cart always gives the same bytes.
+func EncodeCart(c Cart) []byte { return encode(c) }
+
+// EncodeBookChanged returns the change as JSON. The same change always gives the same bytes.
+func EncodeBookChanged(b BookChanged) []byte { return encode(b) }
+
+// DecodeCartChanged reads a value of cart.events.v1. It ignores fields that it doesn't know and refuses, with
+// ErrMalformed, a change that nobody could apply: without user, version, type or with impossible lines.
+func DecodeCartChanged(b []byte) (CartChanged, error) {
+	var c CartChanged
+	if err := decode(b, &c); err != nil {
+		return CartChanged{}, err
+	}
+	switch {
+	case !ValidID(c.UserID):
+		return CartChanged{}, fmt.Errorf("%w: userId %q", ErrMalformed, c.UserID)
+	case c.Epoch < 0 || c.Version < 1:
+		return CartChanged{}, fmt.Errorf("%w: epoch %d, version %d", ErrMalformed, c.Epoch, c.Version)
+	case c.Type == "":
+		return CartChanged{}, fmt.Errorf("%w: no type", ErrMalformed)
+	}
+	if err := checkLines(c.Items); err != nil {
+		return CartChanged{}, err
+	}
+	return c, nil
+}
+
+// DecodeCart reads a value of cart.state.v1, under the same rules as DecodeCartChanged.
+func DecodeCart(b []byte) (Cart, error) {
+	var c Cart
+	if err := decode(b, &c); err != nil {
+		return Cart{}, err
+	}
+	if !ValidID(c.UserID) || c.Epoch < 0 || c.Version < 0 {
+		return Cart{}, fmt.Errorf("%w: cart of %q at epoch %d, version %d", ErrMalformed, c.UserID, c.Epoch, c.Version)
+	}
+	if err := checkLines(c.Items); err != nil {
+		return Cart{}, err
+	}
+	return c, nil
+}
+
+// DecodeBookChanged reads a value of book.events.v1, under the same rules as DecodeCartChanged.
+func DecodeBookChanged(b []byte) (BookChanged, error) {
+	var c BookChanged
+	if err := decode(b, &c); err != nil {
+		return BookChanged{}, err
+	}
+	if !ValidID(c.BookID) || c.Version < 1 || c.UnitPrice < 0 || c.Type == "" {
+		return BookChanged{}, fmt.Errorf("%w: book %q, version %d, type %q", ErrMalformed, c.BookID, c.Version, c.Type)
+	}
+	return c, nil
+}
+
+func checkLines(lines []Line) error {
+	for _, l := range lines {
+		if !ValidID(l.BookID) || l.Quantity < 0 || l.UnitPrice < 0 {
+			return fmt.Errorf("%w: line of %q: quantity %d, unitPrice %d", ErrMalformed, l.BookID, l.Quantity, l.UnitPrice)
+		}
+	}
+	return nil
+}
+
+func decode(b []byte, into any) error {
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+// encode can't fail: the types hold nothing that JSON lacks.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("schemas: encode %T: %v", v, err))
+	}
+	return b
+}

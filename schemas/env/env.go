@@ -1,0 +1,135 @@
+// Package env is the environment that both binaries take, as the contract names it: the shared settings, and what they
+// mean for each engine's client. Each binary embeds the structs in one of its own and reads it with Parse.
+package env
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+
+	parse "github.com/caarlos0/env/v11"
+)
+
+// checker is a group of settings that can be wrong in ways that a type can't tell.
+type checker interface{ check() []error }
+
+// Parse reads the environment into cfg, a pointer to a struct of tagged fields, and reports everything that is wrong
+// with it at once, one fault a line. No error shows the value of a secret.
+func Parse(cfg any) error {
+	var faults []error
+	if err := parse.Parse(cfg); err != nil {
+		var all parse.AggregateError
+		if !errors.As(err, &all) {
+			return fmt.Errorf("environment: %w", err)
+		}
+		faults = append(faults, all.Errors...)
+	}
+	groups(reflect.ValueOf(cfg).Elem(), func(c checker) { faults = append(faults, c.check()...) })
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("environment: %w", errors.Join(faults...))
+}
+
+// groups calls visit for each struct within v that checks itself.
+func groups(v reflect.Value, visit func(checker)) {
+	if c, ok := v.Addr().Interface().(checker); ok {
+		visit(c)
+	}
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Struct && v.Type().Field(i).IsExported() {
+			groups(f, visit)
+		}
+	}
+}
+
+// Help writes every name that cfg, a pointer to a struct of tagged fields, takes from the environment, with its default
+// and what it is.
+func Help(w io.Writer, cfg any) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	help(t, reflect.TypeOf(cfg).Elem())
+	return t.Flush()
+}
+
+func help(w io.Writer, t reflect.Type) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		if name == "" {
+			if f.Type.Kind() == reflect.Struct {
+				help(w, f.Type)
+			}
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", name, f.Tag.Get("envDefault"), f.Tag.Get("help")) // Flush reports it
+	}
+}
+
+// Secret is a setting that never shows in a log, an error or a formatted struct.
+type Secret string
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "******"
+}
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the secret as it is.
+func (s *Secret) UnmarshalText(b []byte) error {
+	*s = Secret(b)
+	return nil
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	Format string     `env:"LOG_FORMAT" help:"json or text; text on a terminal, else json"`
+}
+
+func (l *Log) check() []error {
+	switch l.Format {
+	case "json", "text":
+	case "":
+		l.Format = "json"
+		if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			l.Format = "text"
+		}
+	default:
+		return []error{fmt.Errorf("LOG_FORMAT is %q: json or text", l.Format)}
+	}
+	return nil
+}
+
+// Logger returns a logger that writes to w.
+func (l *Log) Logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// Currency is the one currency of a deployment.
+type Currency struct {
+	Code string `env:"CURRENCY" envDefault:"EUR" help:"ISO 4217 code of every price"`
+}
+
+func (c *Currency) check() []error {
+	if len(c.Code) != 3 || strings.Trim(c.Code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return []error{fmt.Errorf("CURRENCY is %q: three capital letters, as in EUR", c.Code)}
+	}
+	return nil
+}

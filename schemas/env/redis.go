@@ -1,0 +1,68 @@
+package env
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis says where the carts are.
+type Redis struct {
+	Addrs      []string `env:"REDIS_ADDRS" envDefault:"127.0.0.1:6379" help:"comma-separated host:port or redis(s)://user:pass@host; several mean Redis Cluster"`
+	Cluster    bool     `env:"REDIS_CLUSTER" envDefault:"false" help:"Redis Cluster even where one address is named"`
+	MasterName string   `env:"REDIS_MASTER_NAME" help:"the master's name; the addresses are those of Sentinels"`
+	Shards     int      `env:"SHARDS" envDefault:"128" help:"shards of carts; fixed once data is written"`
+}
+
+func (r *Redis) check() []error {
+	var faults []error
+	if _, err := r.Options(); err != nil {
+		faults = append(faults, err)
+	}
+	if r.Shards < 1 || r.Shards > 16384 {
+		faults = append(faults, fmt.Errorf("SHARDS is %d: 1 to 16384", r.Shards))
+	}
+	return faults
+}
+
+// Options returns what go-redis needs, IsClusterMode set where Redis Cluster is meant. Nothing is ever sent twice by
+// the client itself (MaxRetries -1): a script whose answer was lost may have run. Dialing and each answer are bounded,
+// so that a dead Redis is known to be dead in under a second.
+func (r *Redis) Options() (*redis.UniversalOptions, error) {
+	o := &redis.UniversalOptions{
+		MasterName:      r.MasterName,
+		IsClusterMode:   r.Cluster || len(r.Addrs) > 1 && r.MasterName == "",
+		MaxRetries:      -1,
+		DialTimeout:     500 * time.Millisecond,
+		ReadTimeout:     800 * time.Millisecond,
+		WriteTimeout:    800 * time.Millisecond,
+		PoolTimeout:     800 * time.Millisecond,
+		DisableIdentity: true,
+	}
+	if r.Cluster && r.MasterName != "" {
+		return nil, errors.New("REDIS_CLUSTER and REDIS_MASTER_NAME exclude each other")
+	}
+	for _, addr := range r.Addrs {
+		addr = strings.TrimSpace(addr)
+		if !strings.Contains(addr, "://") {
+			o.Addrs = append(o.Addrs, addr)
+			continue
+		}
+		u, err := redis.ParseURL(addr)
+		if err != nil {
+			return nil, errors.New("REDIS_ADDRS holds a URL that can't be read: redis(s)://user:pass@host:port") // the cause shows the password
+		}
+		o.Addrs = append(o.Addrs, u.Addr)
+		o.Username, o.Password, o.TLSConfig, o.DB = u.Username, u.Password, u.TLSConfig, u.DB
+	}
+	if len(o.Addrs) == 0 {
+		return nil, errors.New("REDIS_ADDRS is empty")
+	}
+	if o.IsClusterMode && o.DB != 0 {
+		return nil, errors.New("REDIS_ADDRS names a database, which Redis Cluster has not")
+	}
+	return o, nil
+}

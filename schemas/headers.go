@@ -1,0 +1,74 @@
+package schemas
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strconv"
+)
+
+// Header is one header of a record.
+type Header struct{ Key, Value string }
+
+// The names of the headers that every record carries (CloudEvents 1.0, binary content mode of the Kafka binding), and of
+// the two that a keyed request adds.
+const (
+	HeaderSpecVersion = "ce_specversion"
+	HeaderID          = "ce_id"
+	HeaderSource      = "ce_source"
+	HeaderType        = "ce_type"
+	HeaderTime        = "ce_time"
+	HeaderSubject     = "ce_subject"
+	HeaderContentType = "content-type"
+	HeaderTraceParent = "traceparent"
+	HeaderIdempotency = "x-idempotency"
+	HeaderRequest     = "x-request"
+)
+
+// Source is the ce_source of every record.
+const Source = "/cartstream"
+
+// StateType and ReminderType are the ce_type of records in CartState and CartReminders.
+const (
+	StateType    = "cart.state"
+	ReminderType = "cart.reminder"
+)
+
+// CartVersionID is the ce_id of whatever concerns one version of a cart, so that consumers can drop duplicates.
+func CartVersionID(userID string, epoch, version int64) string {
+	return userID + ":" + strconv.FormatInt(epoch, 10) + ":" + strconv.FormatInt(version, 10)
+}
+
+// Headers returns the headers of a record. An empty traceParent is replaced by a new root, since every record has one.
+func Headers(id, kind, subject string, at Time, traceParent string) []Header {
+	if traceParent == "" {
+		traceParent = NewTraceParent()
+	}
+	return []Header{
+		{HeaderSpecVersion, "1.0"},
+		{HeaderID, id},
+		{HeaderSource, Source},
+		{HeaderType, kind},
+		{HeaderTime, at.String()},
+		{HeaderSubject, subject},
+		{HeaderContentType, "application/json"},
+		{HeaderTraceParent, traceParent},
+	}
+}
+
+// Headers returns the headers of the change's record.
+func (c CartChanged) Headers(traceParent string) []Header {
+	return Headers(CartVersionID(c.UserID, c.Epoch, c.Version), "cart."+string(c.Type), c.UserID, c.OccurredAt, traceParent)
+}
+
+// Headers returns the headers of the change's record.
+func (b BookChanged) Headers(traceParent string) []Header {
+	id := b.BookID + ":" + strconv.FormatInt(b.Version, 10)
+	return Headers(id, "book."+string(b.Type), b.BookID, b.OccurredAt, traceParent)
+}
+
+// NewTraceParent returns a W3C trace context of a new, unsampled trace.
+func NewTraceParent() string {
+	var b [24]byte
+	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
+	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-00"
+}

@@ -1,0 +1,48 @@
+package schemas
+
+// What the relay and the outbox in Redis tell each other. An outbox is one Redis stream a shard; its entries are ordered
+// by id, "<generation>-<number>".
+
+// OutboxEntry is one record that waits in an outbox for Kafka.
+type OutboxEntry struct {
+	ID      string
+	Topic   string
+	Key     string
+	Value   []byte
+	Headers []Header
+}
+
+// OutboxCursor says from where to read a shard's outbox.
+type OutboxCursor struct {
+	Shard int
+	// After is the id of the last entry that is known; "" starts at the head.
+	After string
+	// Generation is the one under which After was read, "" for the head. It is refused under another.
+	Generation string
+}
+
+// OutboxBatch is what one read found in a shard's outbox, in order.
+type OutboxBatch struct {
+	Shard      int
+	Generation string
+	Entries    []OutboxEntry
+	// Err, where set, is why this shard could not be read; its cursor must start at the head again.
+	Err error
+}
+
+// ShardLease is what one heartbeat found for one shard.
+type ShardLease struct {
+	Shard int
+	// Owned says that the lease is this instance's until its time to live ends.
+	Owned bool
+	// Token is the lease's fencing token. It grows with each new owner.
+	Token int64
+	// Generation of the shard under which the lease was given.
+	Generation string
+	// Owner is the instance that holds the lease, "" where none does.
+	Owner string
+	// Members are the instances whose heartbeat is recent, sorted.
+	Members []string
+	// Err, where set, is why the shard could not be asked; nothing else is known then.
+	Err error
+}
