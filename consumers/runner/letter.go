@@ -1,0 +1,106 @@
+package runner
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// The headers that a dead letter adds to those of the original record. Their values are UTF-8.
+const (
+	HeaderTopic       = "__dlq.errors.topic"
+	HeaderPartition   = "__dlq.errors.partition"
+	HeaderOffset      = "__dlq.errors.offset"
+	HeaderGroup       = "__dlq.errors.group"
+	HeaderAttempts    = "__dlq.errors.delivery.count" // how often the group tried the record, at least 1
+	HeaderMessage     = "__dlq.errors.message"        // at most 1,024 bytes
+	HeaderID          = "dlq.id"
+	HeaderClass       = "dlq.class"
+	HeaderFirstFailed = "dlq.first-failed-at" // RFC 3339, UTC, milliseconds
+)
+
+const maxMessage = 1024
+
+// failure is a record that is given up, and why.
+type failure struct {
+	record   *kgo.Record
+	class    string
+	err      error
+	attempts int
+	first    time.Time
+}
+
+// LetterID names the dead letter of a record for a group. The same record always gets the same id, so that a letter that
+// was written twice is recognised; a record at the same offset of a topic that was deleted and made anew gets another.
+func LetterID(group string, rec *kgo.Record) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%d",
+		group, rec.Topic, rec.Partition, rec.Offset, rec.Timestamp.UnixMilli()))
+	return hex.EncodeToString(sum[:16])
+}
+
+// letter returns the dead letter: the original key, value and headers, untouched, and the headers that say what happened.
+func (f failure) letter(group, topic string) *kgo.Record {
+	added := []kgo.RecordHeader{
+		header(HeaderTopic, f.record.Topic),
+		header(HeaderPartition, strconv.Itoa(int(f.record.Partition))),
+		header(HeaderOffset, strconv.FormatInt(f.record.Offset, 10)),
+		header(HeaderGroup, group),
+		header(HeaderAttempts, strconv.Itoa(f.attempts)),
+		header(HeaderMessage, message(f.err)),
+		header(HeaderID, LetterID(group, f.record)),
+		header(HeaderClass, f.class),
+		header(HeaderFirstFailed, f.first.UTC().Format("2006-01-02T15:04:05.000Z")),
+	}
+	headers := make([]kgo.RecordHeader, 0, len(f.record.Headers)+len(added))
+	return &kgo.Record{
+		Topic: topic, Key: f.record.Key, Value: f.record.Value,
+		Headers: append(append(headers, f.record.Headers...), added...),
+	}
+}
+
+func header(key, value string) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: key, Value: []byte(value)}
+}
+
+// message is the error's text as valid UTF-8, cut where it is too long.
+func message(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") // the cut may fall within a rune
+	}
+	return text
+}
+
+// Parker stores dead letters where they survive, all of them before it returns nil. Until then the partition waits and
+// Park is called again with the same letters, so one may be stored twice, under the same HeaderID.
+type Parker interface {
+	Park(ctx context.Context, letters []*kgo.Record) error
+}
+
+// topicParker writes letters to the topic that they name.
+type topicParker struct{ client *kgo.Client }
+
+// Park returns once every letter is acknowledged by all in-sync replicas.
+func (p topicParker) Park(ctx context.Context, letters []*kgo.Record) error {
+	acks := make(chan error, len(letters))
+	for _, l := range letters {
+		p.client.Produce(ctx, l, func(_ *kgo.Record, err error) { acks <- err })
+	}
+	for range letters {
+		select {
+		case err := <-acks:
+			if err != nil {
+				return fmt.Errorf("write dead letter: %w", err)
+			}
+		case <-ctx.Done(): // a record on its way can't be called back
+			return fmt.Errorf("write dead letter: %w", ctx.Err())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// transactor runs a Transactional: poll, handle, and then one transaction. Nothing is open while it waits for an engine.
+type transactor struct {
+	parts
+	topics  []string
+	batch   int
+	process process
+	heal    func(context.Context, *kgo.Record) ([]*kgo.Record, error)
+	id      string
+	aside   aside
+}
+
+// polled are the records of one poll, by partition.
+type polled map[place][]*kgo.Record
+
+func (t *transactor) lag() float64 { return age(t.aside.oldest()) }
+
+func (t *transactor) run(ctx context.Context) error { return t.sessions(ctx, t.session) }
+
+func (t *transactor) session(ctx context.Context) error {
+	s, err := kgo.NewGroupTransactSession(t.options(t.topics,
+		kgo.TransactionalID(t.id),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			if topic == t.letters {
+				return letterBytes
+			}
+			return outputBytes
+		}),
+	)...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errConfig, err)
+	}
+	defer leave(ctx, s.Client())
+	defer t.aside.clear()
+	for {
+		if err := t.gate.wait(ctx); err != nil {
+			return nil //nolint:nilerr // told to stop
+		}
+		if err := t.round(ctx, s); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// round polls once and brings what came to its end, or puts it back. An error means that the session is of no more use.
+func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession) error {
+	pollCtx, cancel := t.aside.due(ctx, s.Client())
+	defer cancel()
+	fetches := s.PollRecords(pollCtx, t.batch)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := t.faults(fetches); err != nil {
+		return err
+	}
+	got := polled{}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if len(p.Records) > 0 {
+			at := place{p.Topic, p.Partition}
+			got[at] = append(got[at], p.Records...)
+		}
+	})
+	if len(got) == 0 {
+		return nil
+	}
+	t.aside.begin(got)
+
+	hard, kill := withGrace(ctx, stopGrace)
+	defer kill()
+	res, failed := t.handle(hard, ctx, got)
+	if len(failed) > 0 { // all of it comes again, but for the partitions that are set aside
+		t.setAside(s.Client(), failed)
+		return t.end(hard, s, kgo.TryAbort, nil)
+	}
+	return t.transact(hard, s, got, res)
+}
+
+// handle returns what the records come to, or why it can't be said of some partitions.
+func (t *transactor) handle(ctx, stopping context.Context, got polled) (result, map[place]error) {
+	var all []*kgo.Record
+	for _, records := range got {
+		all = append(all, records...)
+	}
+	res, err := t.finish(ctx, stopping, all)
+	if err == nil {
+		return res, nil
+	}
+	if len(got) == 1 {
+		for at := range got {
+			return result{}, map[place]error{at: err}
+		}
+	}
+	return t.handleEach(ctx, stopping, got)
+}
+
+// handleEach handles each partition by itself, to tell those in trouble from the others.
+func (t *transactor) handleEach(ctx, stopping context.Context, got polled) (result, map[place]error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var sum result
+	failed := map[place]error{}
+	for at, records := range got {
+		wg.Go(func() {
+			res, err := t.finish(ctx, stopping, records)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed[at] = err
+				return
+			}
+			sum.produce = append(sum.produce, res.produce...)
+			sum.dead = append(sum.dead, res.dead...)
+		})
+	}
+	wg.Wait()
+	return sum, failed
+}
+
+// finish handles records and heals those that are given up.
+func (t *transactor) finish(ctx, stopping context.Context, records []*kgo.Record) (result, error) {
+	res, err := t.process(ctx, records, pacing{
+		down:    func(_ int, err error) error { return err },
+		refused: func(try int) error { return sleep(stopping, backoff(refusedFirst, refusedLast, try)) },
+	})
+	if err != nil || t.heal == nil {
+		return res, err
+	}
+	for _, f := range res.dead {
+		out, err := t.mend(ctx, f.record)
+		if err != nil {
+			return result{}, err
+		}
+		res.produce = append(res.produce, out...)
+	}
+	return res, nil
+}
+
+// mend heals what a record that is given up would have changed. It returns only an error that a later try can cure.
+func (t *transactor) mend(ctx context.Context, rec *kgo.Record) (out []*kgo.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+		if v := judge(err); v == refused || v == rejected {
+			t.log.Error("heal failed", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", err)
+			out, err = nil, nil
+		}
+	}()
+	return t.heal(ctx, rec)
+}
+
+// transact produces the records and the dead letters and commits them with the offsets, or none of it.
+func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) error {
+	if err := s.Begin(); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	failed := t.produce(ctx, s, got, res)
+	if len(failed) > 0 {
+		t.setAside(s.Client(), failed)
+		return t.end(ctx, s, kgo.TryAbort, nil)
+	}
+	return t.end(ctx, s, kgo.TryCommit, func() {
+		t.aside.done(got)
+		for _, records := range got {
+			t.meter.records.Add(float64(len(records)))
+		}
+		t.meter.batches.Inc()
+		for _, f := range res.dead {
+			t.parked(f)
+		}
+	})
+}
+
+// produce returns the partitions that must be tried again: that of a dead letter which can't be written, or all.
+func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) map[place]error {
+	from := make(map[*kgo.Record]place, len(res.dead))
+	out := res.produce
+	for _, f := range res.dead {
+		l := f.letter(t.name, t.letters)
+		from[l] = place{f.record.Topic, f.record.Partition}
+		out = append(out, l)
+	}
+	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
+	defer cancel()
+	failed := map[place]error{}
+	for _, r := range s.ProduceSync(ctx, out...) {
+		if r.Err == nil {
+			continue
+		}
+		if at, ok := from[r.Record]; ok {
+			failed[at] = fmt.Errorf("write dead letter: %w", r.Err)
+			continue
+		}
+		for at := range got {
+			failed[at] = fmt.Errorf("produce to %s: %w", r.Record.Topic, r.Err)
+		}
+	}
+	return failed
+}
+
+// end ends the transaction, or, where none was begun, just puts the records back. A transaction that was not committed
+// puts its records back too: a rebalance came in between, and they are somebody's.
+func (t *transactor) end(ctx context.Context, s *kgo.GroupTransactSession, how kgo.TransactionEndTry, committed func()) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	ok, err := s.End(ctx, how)
+	if err != nil {
+		return fmt.Errorf("end transaction: %w", err)
+	}
+	if ok && committed != nil {
+		committed()
+	}
+	return nil
+}
+
+func (t *transactor) setAside(cl *kgo.Client, failed map[place]error) {
+	for at, tries := range t.aside.add(cl, maps.Keys(failed)) {
+		if tries%10 == 1 {
+			t.log.Warn("trying again", "topic", at.topic, "partition", at.partition, "try", tries, "error", failed[at])
+		}
+	}
+}
+
+// withGrace returns a ctx that ends grace after ctx does.
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		_ = sleep(out, grace)
+		cancel()
+	})
+	return out, func() { stop(); cancel() }
+}
