@@ -14,6 +14,7 @@ import (
 	"os"
 	"testing"
 
+	"cartstream/deploy/engines/engine"
 	"cartstream/deploy/launch"
 )
 
@@ -53,33 +54,34 @@ func Mongo(t testing.TB) string {
 // EmbeddedRedis is miniredis. It keeps nothing: Stop and Kill both lose all data.
 func EmbeddedRedis(t testing.TB) *Server {
 	t.Helper()
-	return embedded(t, launch.Options{Redis: true, Miniredis: true}, func(a launch.Addresses, o *launch.Options) string {
-		o.RedisPort = portOf(t, a.Redis)
-		return a.Redis
-	})
+	return embedded(t,
+		func(port int) launch.Options { return launch.Options{Redis: true, RedisPort: port, Miniredis: true} },
+		func(a launch.Addresses) string { return a.Redis })
 }
 
 // EmbeddedKafka is kfake. It keeps topics, records and groups over Stop and Kill.
 func EmbeddedKafka(t testing.TB) *Server {
 	t.Helper()
-	return embedded(t, launch.Options{Kafka: true}, func(a launch.Addresses, o *launch.Options) string {
-		o.KafkaPort = portOf(t, a.Kafka)
-		return a.Kafka
-	})
+	return embedded(t,
+		func(port int) launch.Options { return launch.Options{Kafka: true, KafkaPort: port} },
+		func(a launch.Addresses) string { return a.Kafka })
 }
 
 // EmbeddedMongo is FerretDB 1 with SQLite; its Addr is a URI. It keeps its documents over Stop and Kill.
 func EmbeddedMongo(t testing.TB) *Server {
 	t.Helper()
-	return embedded(t, launch.Options{MongoDB: true}, func(a launch.Addresses, o *launch.Options) string {
-		o.MongoDBPort = portOf(t, a.MongoDB)
-		return a.MongoDB
-	})
+	return embedded(t,
+		func(port int) launch.Options { return launch.Options{MongoDB: true, MongoDBPort: port} },
+		func(a launch.Addresses) string { return a.MongoDB })
 }
 
-// embedded starts the engines of o. settle picks the address and fixes the port for later starts.
-func embedded(t testing.TB, o launch.Options, settle func(launch.Addresses, *launch.Options) string) *Server {
+// embedded starts one engine. Its port is one that the kernel gives to no outgoing connection, so that
+// nothing can take it while the engine is stopped.
+func embedded(t testing.TB, on func(port int) launch.Options, addr func(launch.Addresses) string) *Server {
 	t.Helper()
+	ports, err := engine.FreePorts(1)
+	must(t, err)
+	o := on(ports[0])
 	o.Data = t.TempDir()
 	s := &Server{t: t}
 	s.start = func() (process, error) {
@@ -87,7 +89,7 @@ func embedded(t testing.TB, o launch.Options, settle func(launch.Addresses, *lau
 		if err != nil {
 			return nil, err
 		}
-		s.Addr = settle(e.Addresses, &o)
+		s.Addr = addr(e.Addresses)
 		return e, nil
 	}
 	s.Start()

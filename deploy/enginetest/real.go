@@ -77,3 +77,24 @@ func ownDatabase(t testing.TB) string {
 	})
 	return u.String()
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await polls until the claim holds and fails the test when ctx ends first.
+func await(ctx context.Context, t testing.TB, claim string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("it never became true that %s", claim)
+		}
+	}
+}

@@ -1,12 +1,10 @@
 package enginetest
 
 import (
-	"net"
-	"net/url"
-	"strconv"
-	"strings"
+	"context"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Server is one engine that a test can take away and bring back at the same address. It is not safe for
@@ -20,9 +18,9 @@ type Server struct {
 }
 
 type process interface {
-	Stop()                       // in order
-	Kill()                       // as in a crash
-	Signal(syscall.Signal) error // to the process that serves
+	Stop() // in order
+	Kill() // as in a crash
+	Pid() int
 }
 
 // Start brings a stopped engine back and returns once it answers, with what it kept.
@@ -41,7 +39,7 @@ func (s *Server) Start() {
 // Stop ends the engine in order (SIGTERM) and returns when it is gone.
 func (s *Server) Stop() {
 	if s.running != nil {
-		_ = s.running.Signal(syscall.SIGCONT) // a frozen process would never see the SIGTERM
+		_ = syscall.Kill(s.running.Pid(), syscall.SIGCONT) // a frozen process would never see the SIGTERM
 		s.running.Stop()
 		s.running = nil
 	}
@@ -57,7 +55,13 @@ func (s *Server) Kill() {
 
 // Freeze leaves the engine's connections open but answers nothing until Thaw (SIGSTOP): what a stalled
 // machine looks like.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	await(ctx, s.t, "the engine is frozen", func() bool { return stopped(s.running.Pid()) })
+}
 
 // Thaw lets a frozen engine go on.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
@@ -67,28 +71,7 @@ func (s *Server) signal(sig syscall.Signal) {
 	if s.running == nil {
 		s.t.Fatal("the engine is stopped")
 	}
-	if err := s.running.Signal(sig); err != nil {
+	if err := syscall.Kill(s.running.Pid(), sig); err != nil {
 		s.t.Fatalf("signal the engine: %v", err)
 	}
-}
-
-// portOf takes the port out of host:port or a URI.
-func portOf(t testing.TB, addr string) int {
-	t.Helper()
-	if strings.Contains(addr, "://") {
-		u, err := url.Parse(addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr = u.Host
-	}
-	_, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

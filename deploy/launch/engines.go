@@ -40,10 +40,10 @@ type Addresses struct {
 // Engines is a running process of embedded engines.
 type Engines struct {
 	Addresses
-	Process *os.Process
 
-	stdin  io.WriteCloser // nil when detached
-	exited chan struct{}
+	process *os.Process
+	stdin   io.WriteCloser // nil when detached
+	exited  chan struct{}
 }
 
 // startTimeout is ample: the engines need some 20 ms, and as long again for each 10 MB that they kept.
@@ -77,7 +77,7 @@ func Start(ctx context.Context, o Options) (*Engines, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the embedded engines: %w", err)
 	}
-	e.Process = cmd.Process
+	e.process = cmd.Process
 
 	announced := make(chan error, 1)
 	go func() {
@@ -148,15 +148,15 @@ func (o Options) arguments() []string {
 
 // Stop ends the engines in order, so that what they keep is complete, and returns when they are gone.
 func (e *Engines) Stop() {
-	_ = e.Process.Signal(syscall.SIGTERM)
+	_ = e.process.Signal(syscall.SIGTERM)
 	<-e.exited
 }
 
 // Kill ends the engines as a crash would, and returns when they are gone.
 func (e *Engines) Kill() {
-	_ = e.Process.Kill()
+	_ = e.process.Kill()
 	<-e.exited
 }
 
-// Signal reaches the process that serves the engines; a redis-server is its child and is not stopped by it.
-func (e *Engines) Signal(sig syscall.Signal) error { return e.Process.Signal(sig) }
+// Pid is the process that serves the engines; a redis-server is a child of it.
+func (e *Engines) Pid() int { return e.process.Pid }
