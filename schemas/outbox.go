@@ -1,5 +1,7 @@
 package schemas
 
+import "errors"
+
 // What the relay and the outbox in Redis tell each other. An outbox is one Redis stream a shard; its entries are ordered
 // by id, "<generation>-<number>".
 
@@ -46,3 +48,18 @@ type ShardLease struct {
 	// Err, where set, is why the shard could not be asked; nothing else is known then.
 	Err error
 }
+
+// OutboxTrim says how far Kafka has a shard's outbox.
+type OutboxTrim struct {
+	Shard int
+	// Token and Generation of the lease under which the entries were read.
+	Token      int64
+	Generation string
+	// UpTo is the id of the newest entry that Kafka acknowledged, with all before it.
+	UpTo string
+	// Offset of the newest of these records in CartEvents, -1 where none of them went there.
+	Offset int64
+}
+
+// ErrFenced says that a lease or a generation belongs to somebody else by now: what was to be done must not be, ever.
+var ErrFenced = errors.New("fenced")

@@ -1,0 +1,175 @@
+package cart
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cartstream/schemas"
+)
+
+// The compact form is how scripts store and answer carts; lua/mutation.lua describes it. Go alone turns it into JSON, so
+// that Redis, which has one thread for everybody, doesn't have to.
+
+// lineSeparator stands before each line of a change. No title holds it: the catalogue refuses control characters.
+const lineSeparator = "\x1e"
+
+var availabilities = map[string]schemas.Availability{
+	"a": schemas.Available, "o": schemas.OutOfStock, "d": schemas.Discontinued,
+}
+
+func availabilityCode(a schemas.Availability) string {
+	switch a {
+	case schemas.OutOfStock:
+		return "o"
+	case schemas.Discontinued:
+		return "d"
+	default:
+		return "a"
+	}
+}
+
+// facts returns what a line needs to know about a book.
+func facts(b schemas.Book) string {
+	return fmt.Sprintf("%d %d %s %s", b.Version, b.UnitPrice, availabilityCode(b.Status), b.Title)
+}
+
+// reader takes space-separated fields off a string and remembers the first that was wrong.
+type reader struct {
+	rest string
+	err  error
+}
+
+func (r *reader) word() string {
+	word, rest, _ := strings.Cut(r.rest, " ")
+	if word == "" && r.err == nil {
+		r.err = fmt.Errorf("compact form: a field is missing before %q", r.rest)
+	}
+	r.rest = rest
+	return word
+}
+
+func (r *reader) number() int64 {
+	n, err := strconv.ParseInt(r.word(), 10, 64)
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("compact form: %w", err)
+	}
+	return n
+}
+
+// line reads a line and its place in the cart.
+func (r *reader) line(book string) (l schemas.Line, seq int64) {
+	l.BookID = book
+	seq = r.number()
+	l.Quantity, l.UnitPrice = r.number(), r.number()
+	l.Availability = availabilities[r.word()]
+	r.number() // the book's version concerns scripts only
+	if previous := r.word(); previous != "-" {
+		p := &reader{rest: previous}
+		price := p.number()
+		l.PreviousUnitPrice = &price
+		if r.err == nil {
+			r.err = p.err
+		}
+	}
+	l.Title = r.rest
+	l.LineTotal = l.UnitPrice * l.Quantity
+	return l, seq
+}
+
+func (r *reader) totals() schemas.Totals {
+	return schemas.Totals{TotalAmount: r.number(), TotalQuantity: r.number(), LineCount: r.number()}
+}
+
+// change reads a change of the user's cart.
+func (r *reader) change(user, currency string) schemas.CartChanged {
+	head, lines, more := strings.Cut(r.rest, lineSeparator)
+	h := &reader{rest: head}
+	c := schemas.CartChanged{
+		UserID: user, Epoch: h.number(), Version: h.number(), Type: schemas.EventType(h.word()),
+		Whole: h.word() == "1", OccurredAt: schemas.Milliseconds(h.number()), Totals: h.totals(),
+		Currency: currency, Items: []schemas.Line{},
+	}
+	r.err = h.err
+	for more {
+		var one string
+		one, lines, more = strings.Cut(lines, lineSeparator)
+		l := &reader{rest: one}
+		line, _ := l.line(l.word())
+		c.Items = append(c.Items, line)
+		if r.err == nil {
+			r.err = l.err
+		}
+	}
+	return c
+}
+
+// headField is the field of a cart's hash that is no line.
+const headField = "*"
+
+// readCart reads the fields and values of a cart's hash.
+func readCart(user, currency string, fields []any) (schemas.Cart, error) {
+	c := schemas.Cart{UserID: user, Currency: currency, Items: make([]schemas.Line, 0, len(fields)/2)}
+	seqs := make(map[string]int64, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		field, _ := fields[i].(string)
+		value, _ := fields[i+1].(string)
+		r := &reader{rest: value}
+		if field == headField {
+			c.Epoch, c.Version, c.Totals = r.number(), r.number(), r.totals()
+			r.number() // the next line's place
+			if at := schemas.Milliseconds(r.number()); c.Version > 0 {
+				c.UpdatedAt = &at
+			}
+		} else {
+			var line schemas.Line
+			line, seqs[field] = r.line(field)
+			c.Items = append(c.Items, line)
+		}
+		if r.err != nil {
+			return schemas.Cart{}, fmt.Errorf("cart of %s, field %s: %w", user, field, r.err)
+		}
+	}
+	slices.SortFunc(c.Items, func(a, b schemas.Line) int { return int(seqs[a.BookID] - seqs[b.BookID]) })
+	return c, nil
+}
+
+// restored returns the head and the lines that bring back a cart. Its lines claim no version of their books, so that any
+// facts are newer.
+func restored(c schemas.Cart) []any {
+	var updated int64
+	if c.UpdatedAt != nil {
+		updated = c.UpdatedAt.UnixMilli()
+	}
+	out := []any{fmt.Sprintf("%d %d %d %d %d %d %d -", c.Epoch, c.Version, c.TotalAmount, c.TotalQuantity, c.LineCount,
+		len(c.Items)+1, updated)}
+	for i, l := range c.Items {
+		previous := "-"
+		if l.PreviousUnitPrice != nil {
+			previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
+		}
+		out = append(out, l.BookID, fmt.Sprintf("%d %d %d %s 0 %s %s",
+			i+1, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous, l.Title))
+	}
+	return out
+}
+
+// readEntry reads an outbox entry: "<user> <traceparent> <key hash> <request hash> <change>".
+func readEntry(id, value, currency string) (schemas.OutboxEntry, error) {
+	r := &reader{rest: value}
+	user, trace, key, request := r.word(), r.word(), r.word(), r.word()
+	c := r.change(user, currency)
+	if r.err != nil {
+		return schemas.OutboxEntry{}, fmt.Errorf("outbox entry %s: %w", id, r.err)
+	}
+	headers := c.Headers(trace)
+	if key != "-" {
+		headers = append(headers,
+			schemas.Header{Key: schemas.HeaderIdempotency, Value: key},
+			schemas.Header{Key: schemas.HeaderRequest, Value: request})
+	}
+	return schemas.OutboxEntry{
+		ID: id, Topic: schemas.CartEvents, Key: user, Value: schemas.EncodeCartChanged(c), Headers: headers,
+	}, nil
+}

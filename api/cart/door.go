@@ -1,0 +1,140 @@
+package cart
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// patience is how long a call waits for a place in a pipeline, and then for its answer: Redis away is known in
+	// under a second.
+	patience = 900 * time.Millisecond
+	// pipelineLength bounds how many calls go out together. More would only make the first wait for the last.
+	pipelineLength = 128
+	// flushers of a node: while one waits for its answers, the other fills and sends.
+	flushers = 2
+)
+
+// errNotSent: the call never left this process.
+var errNotSent = errors.New("not sent")
+
+// door is the way to one Redis node. Calls that wait at the same moment share a pipeline, without a timer: each flusher
+// takes what is there, sends it and waits for the answers. Nothing is sent twice, and what was sent is waited for
+// whether its caller left or not.
+type door struct {
+	client *redis.Client
+	calls  chan *call
+	closed chan struct{}
+}
+
+// call is one EVALSHA on its way.
+type call struct {
+	cmd   *redis.Cmd
+	until time.Time
+	state atomic.Int32 // waiting, then sent or abandoned
+	done  chan struct{}
+}
+
+const (
+	waiting int32 = iota
+	sent
+	abandoned
+)
+
+func openDoor(client *redis.Client, closed chan struct{}) *door {
+	d := &door{client: client, calls: make(chan *call, 1024), closed: closed}
+	for range flushers {
+		go d.flush()
+	}
+	return d
+}
+
+// do runs one script and returns its answer. The error is errNotSent, an answer of the server, or says that an answer
+// was lost.
+func (d *door) do(ctx context.Context, args []any) (any, error) {
+	c := &call{cmd: redis.NewCmd(context.Background(), args...), until: time.Now().Add(patience), done: make(chan struct{})}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case d.calls <- c:
+	case <-timer.C:
+		return nil, errNotSent
+	case <-d.closed:
+		return nil, errNotSent
+	}
+	select {
+	case <-c.done:
+		return c.cmd.Val(), c.cmd.Err()
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-d.closed:
+	}
+	if c.state.CompareAndSwap(waiting, abandoned) {
+		return nil, errNotSent
+	}
+	<-c.done // sent: bounded by the client's time-outs
+	return c.cmd.Val(), c.cmd.Err()
+}
+
+func (d *door) flush() {
+	batch := make([]*call, 0, pipelineLength)
+	for {
+		batch = batch[:0]
+		select {
+		case c := <-d.calls:
+			batch = append(batch, c)
+		case <-d.closed:
+			return
+		}
+		for more := true; more && len(batch) < pipelineLength; {
+			select {
+			case c := <-d.calls:
+				batch = append(batch, c)
+			default:
+				more = false
+			}
+		}
+		d.send(batch)
+	}
+}
+
+func (d *door) send(batch []*call) {
+	ctx := context.Background() // what is sent is waited for; the client's time-outs bound it
+	pipe := d.client.Pipeline()
+	now, live := time.Now(), batch[:0]
+	for _, c := range batch {
+		if now.Before(c.until) && c.state.CompareAndSwap(waiting, sent) {
+			_ = pipe.Process(ctx, c.cmd) // queues it; the answer's error is the command's
+			live = append(live, c)
+		}
+	}
+	if len(live) > 0 {
+		_, _ = pipe.Exec(ctx) // each command has its own error
+	}
+	for _, c := range live {
+		close(c.done)
+	}
+}
+
+// applied says what became of a mutation that ended in err: a server's answer and a call that never left say no.
+func applied(err error) Applied {
+	var answer redis.Error
+	var dial *net.OpError
+	switch {
+	case errors.Is(err, errNotSent), errors.Is(err, errFenced):
+		return NotApplied
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted), errors.Is(err, redis.ErrClosed):
+		return NotApplied
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return NotApplied
+	case errors.As(err, &answer):
+		return NotApplied
+	default:
+		return MaybeApplied
+	}
+}

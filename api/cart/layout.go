@@ -1,0 +1,90 @@
+package cart
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+
+	"cartstream/schemas"
+)
+
+// layout names every key. All keys of a shard begin with its hash tag, so that they share a slot of Redis Cluster and
+// one script may touch them all:
+//
+//	{tag}:g           generation: "<G>:<nonce> <state>"
+//	{tag}:o           outbox: a stream of changes, ids "<G>-<n>"
+//	{tag}:p           position: id of the newest outbox entry that Kafka has
+//	{tag}:l, :m, :t   relay: lease, members by heartbeat, last fencing token
+//	{tag}:c:<user>    cart: a hash, field "*" is its head, each other field a line by book id
+//	{tag}:f:<book>    facts of a book: version, price, availability, title
+//	{tag}:u:<book>    users whose cart holds the book: a sorted set with all scores 0, so that a walk resumes by id
+//	{tag}:k:<hash>    kept answer of a keyed request
+type layout struct{ tags []string }
+
+// slots is the number of hash slots of a Redis Cluster.
+const slots = 16384
+
+// newLayout finds for each shard the smallest number whose slot lies in the shard's part of the slot range, so that
+// shards spread evenly over any number of masters. The result depends on the number of shards alone.
+func newLayout(shards int) layout {
+	tags := make([]string, shards)
+	for n, missing := 0, shards; missing > 0; n++ {
+		tag := strconv.Itoa(n)
+		shard := int(crc16(tag)) % slots * shards / slots
+		if tags[shard] == "" {
+			tags[shard] = "{" + tag + "}"
+			missing--
+		}
+	}
+	return layout{tags}
+}
+
+func (l layout) shards() int                 { return len(l.tags) }
+func (l layout) shardOf(user string) int     { return schemas.Partition(user, len(l.tags)) }
+func (l layout) generation(shard int) string { return l.tags[shard] + ":g" }
+func (l layout) outbox(shard int) string     { return l.tags[shard] + ":o" }
+func (l layout) position(shard int) string   { return l.tags[shard] + ":p" }
+func (l layout) lease(shard int) string      { return l.tags[shard] + ":l" }
+func (l layout) members(shard int) string    { return l.tags[shard] + ":m" }
+func (l layout) token(shard int) string      { return l.tags[shard] + ":t" }
+func (l layout) recovery(shard int) string   { return l.tags[shard] + ":r" }
+
+func (l layout) cart(shard int, user string) string  { return l.tags[shard] + ":c:" + user }
+func (l layout) facts(shard int, book string) string { return l.tags[shard] + ":f:" + book }
+func (l layout) users(shard int, book string) string { return l.tags[shard] + ":u:" + book }
+func (l layout) kept(shard int, hash string) string  { return l.tags[shard] + ":k:" + hash }
+
+// feed is the pub/sub channel of a user's changes.
+func (l layout) feed(user string) string { return l.tags[l.shardOf(user)] + ":live:" + user }
+
+// relayed is the pub/sub channel on which a shard's position is announced.
+func (l layout) relayed(shard int) string { return l.tags[shard] + ":relayed" }
+
+// hash returns 22 characters that stand for the parts, with 128 bits of SHA-256.
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// hashLength is the length of what hash returns.
+const hashLength = 22
+
+// crc16 is CRC-16/XMODEM, by which Redis Cluster assigns keys to slots (Redis Cluster specification, appendix A).
+func crc16(s string) uint16 {
+	var crc uint16
+	for i := range len(s) {
+		crc ^= uint16(s[i]) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return crc
+}

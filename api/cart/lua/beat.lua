@@ -1,0 +1,35 @@
+-- beat keeps an instance among a shard's members, and takes, keeps or gives up the lease of the shard's outbox.
+--
+-- KEYS  1 generation, 2 lease, 3 members, 4 last token
+-- ARGV  1 instance, 2 "take", "leave" (the lease, still a member) or "quit" (both), 3 time to live of lease and member (ms)
+-- returns {owner or "", token, member, …} or "fenced". The clock is the server's.
+
+local state = redis.call('GET', KEYS[1])
+if state ~= READY and state ~= LOST then return 'fenced' end
+local me, wish, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - ttl))
+if wish == 'quit' then
+  redis.call('ZREM', KEYS[3], me)
+else
+  redis.call('ZADD', KEYS[3], string.format('%.0f', now), me)
+end
+local owner, token = '', '0'
+local lease = redis.call('GET', KEYS[2])
+if lease then owner, token = string.match(lease, '^(%S+) (%d+)$') end
+if owner == me then
+  if wish == 'take' then
+    redis.call('PEXPIRE', KEYS[2], ttl)
+  else
+    redis.call('DEL', KEYS[2])
+    owner = ''
+  end
+elseif owner == '' and wish == 'take' then
+  owner, token = me, string.format('%.0f', redis.call('INCR', KEYS[4]))
+  redis.call('SET', KEYS[2], me .. ' ' .. token, 'PX', ttl)
+end
+local reply = redis.call('ZRANGE', KEYS[3], 0, -1)
+table.insert(reply, 1, token)
+table.insert(reply, 1, owner)
+return reply

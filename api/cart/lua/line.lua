@@ -1,0 +1,50 @@
+-- line.lua stands between mutation.lua and every script that changes one line.
+--
+-- KEYS  4 the book's facts, 5 its users
+-- ARGV  7 book
+
+local book = ARGV[7]
+
+-- parts of a line, numbers as numbers
+local function parse(line)
+  local s, q, p, a, v, previous, title = string.match(line, '^(%d+) (%d+) (%d+) (%a) (%d+) (%S+) (.*)$')
+  return s, tonumber(q), tonumber(p), a, tonumber(v), previous, title
+end
+
+local function join(s, q, price, availability, book_version, previous, title)
+  return format('%s %.0f %.0f %s %.0f %s %s', s, q, price, availability, book_version, previous, title)
+end
+
+-- forget takes the user out of the book's index. Facts of a book that nobody holds any more expire after an hour.
+local function forget(facts, users)
+  call('ZREM', users, user)
+  if call('EXISTS', users) == 0 then call('EXPIRE', facts, 3600) end
+end
+
+-- remove drops the line; its event shows it as it stood, at quantity 0.
+local function remove(line)
+  local s, q, price, availability, book_version, _, title = parse(line)
+  count(-1, q, price, availability)
+  lines = lines - 1
+  local reply = change('item_removed', book, join(s, 0, price, availability, book_version, '-', title), true)
+  call('HDEL', KEYS[2], book)
+  forget(KEYS[4], KEYS[5])
+  return reply
+end
+
+-- put writes the line at quantity q with the newest facts known, and clears its previous price. s is its place, nil for
+-- a line that the cart did not have. fresh says that the shard had no facts and these were offered.
+local function put(kind, s, q, facts, fresh)
+  local v, price, availability, title = string.match(facts, '^(%d+) (%d+) (%a) (.*)$')
+  price, v = tonumber(price), tonumber(v)
+  if fresh then
+    call('SET', KEYS[4], facts)
+  end
+  if not s then
+    if not fresh then call('PERSIST', KEYS[4]) end
+    call('ZADD', KEYS[5], 0, user)
+    s, seq, lines = format('%.0f', seq), seq + 1, lines + 1
+  end
+  count(1, q, price, availability)
+  return change(kind, book, join(s, q, price, availability, v, '-', title))
+end

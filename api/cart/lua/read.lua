@@ -1,0 +1,9 @@
+-- read returns every field and value of a cart, or "fenced", or "restore" (see mutation.lua). It changes nothing.
+--
+-- KEYS  1 generation, 2 cart
+
+local state = redis.call('GET', KEYS[1])
+if state ~= READY and state ~= LOST then return 'fenced' end
+local fields = redis.call('HGETALL', KEYS[2])
+if #fields == 0 and state == LOST then return 'restore' end
+return fields

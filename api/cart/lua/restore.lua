@@ -1,0 +1,16 @@
+-- restore brings back a cart of a shard that lost its data, under its own epoch and version, and emits nothing. A cart
+-- that is there already stays as it is. Nothing to restore leaves an empty head, which says so.
+--
+-- KEYS  1 generation, 2 cart
+-- ARGV  1 user, 2 begin of the keys of books' users, 3 head, then book, line, …
+-- returns "ok" or "fenced"
+
+local state = redis.call('GET', KEYS[1])
+if state ~= READY and state ~= LOST then return 'fenced' end
+if redis.call('EXISTS', KEYS[2]) == 1 then return 'ok' end
+redis.call('HSET', KEYS[2], '*', ARGV[3])
+for i = 4, #ARGV, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  redis.call('ZADD', ARGV[2] .. ARGV[i], 0, ARGV[1])
+end
+return 'ok'

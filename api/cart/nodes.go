@@ -1,0 +1,78 @@
+package cart
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// nodes are the Redis servers that hold the shards: one server, the master that Sentinels name, or a cluster.
+type nodes struct {
+	layout
+	single  *redis.Client        // nil in a cluster
+	cluster *redis.ClusterClient // nil but in a cluster
+}
+
+// openNodes never waits for a server.
+func openNodes(o *redis.UniversalOptions, l layout) *nodes {
+	switch {
+	case o.IsClusterMode:
+		return &nodes{layout: l, cluster: redis.NewClusterClient(o.Cluster())}
+	case o.MasterName != "":
+		return &nodes{layout: l, single: redis.NewFailoverClient(o.Failover())}
+	default:
+		return &nodes{layout: l, single: redis.NewClient(o.Simple())}
+	}
+}
+
+// universal returns the client for commands that may go to whichever node holds their key.
+func (n *nodes) universal() redis.UniversalClient {
+	if n.single != nil {
+		return n.single
+	}
+	return n.cluster
+}
+
+// node returns the client of the server that holds the shard now. Nothing that goes through it is ever sent twice.
+func (n *nodes) node(ctx context.Context, shard int) (*redis.Client, error) {
+	if n.single != nil {
+		return n.single, nil
+	}
+	client, err := n.cluster.MasterForKey(ctx, n.generation(shard))
+	if err != nil {
+		return nil, fmt.Errorf("find the master of shard %d: %w", shard, err)
+	}
+	return client, nil
+}
+
+// byNode groups shards by the server that holds them. Shards whose server isn't known are in the error's place: they
+// come back in lost, with the reason.
+func (n *nodes) byNode(ctx context.Context, shards []int) (groups map[*redis.Client][]int, lost map[int]error) {
+	groups, lost = map[*redis.Client][]int{}, map[int]error{}
+	for _, shard := range shards {
+		client, err := n.node(ctx, shard)
+		if err != nil {
+			lost[shard] = err
+			continue
+		}
+		groups[client] = append(groups[client], shard)
+	}
+	return groups, lost
+}
+
+// moved takes note of a redirection and reports whether err was one. The command was not executed then, so it may be
+// sent again, to the node that holds the slot now.
+func (n *nodes) moved(ctx context.Context, err error) bool {
+	if n.cluster == nil || err == nil {
+		return false
+	}
+	if s := err.Error(); strings.HasPrefix(s, "MOVED ") {
+		n.cluster.ReloadState(ctx)
+		return true
+	}
+	return false
+}
+
+func (n *nodes) close() error { return n.universal().Close() }

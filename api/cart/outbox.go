@@ -1,0 +1,177 @@
+package cart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"cartstream/schemas"
+)
+
+// Beat keeps the instance among every shard's members, and takes or keeps the lease of each outbox that is wanted where
+// it is free or the instance's own, for ttl by Redis's clock; leases that aren't wanted are given up. A ttl of 0 gives up
+// all and leaves. A shard that can't be asked has its error in its place, and those that answer don't wait for it.
+func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, want []bool) ([]schemas.ShardLease, error) {
+	if strings.ContainsAny(instance, " \n") || instance == "" {
+		return nil, fmt.Errorf("instance %q: a name without spaces", instance)
+	}
+	leases := make([]schemas.ShardLease, s.nodes.shards())
+	var all errgroup.Group
+	for shard := range leases {
+		wish := "leave"
+		switch {
+		case ttl == 0:
+			wish = "quit"
+		case want[shard]:
+			wish = "take"
+		}
+		all.Go(func() error {
+			leases[shard] = s.beat(ctx, shard, instance, wish, ttl)
+			return nil
+		})
+	}
+	return leases, all.Wait()
+}
+
+func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration) schemas.ShardLease {
+	lease := schemas.ShardLease{Shard: shard}
+	keys := []string{s.nodes.generation(shard), s.nodes.lease(shard), s.nodes.members(shard), s.nodes.token(shard)}
+	generation, answer, err := s.run(ctx, shard, scriptBeat, keys, instance, wish, ttl.Milliseconds())
+	if err != nil {
+		lease.Err = fmt.Errorf("heartbeat for shard %d: %w", shard, err)
+		return lease
+	}
+	fields, _ := answer.([]any)
+	texts := make([]string, len(fields))
+	for i, f := range fields {
+		texts[i], _ = f.(string)
+	}
+	if len(texts) < 2 {
+		lease.Err = fmt.Errorf("heartbeat for shard %d: script answered %v", shard, answer)
+		return lease
+	}
+	lease.Generation, lease.Owner, lease.Members = generation.String(), texts[0], texts[2:]
+	lease.Owned = lease.Owner == instance
+	lease.Token, lease.Err = strconv.ParseInt(texts[1], 10, 64)
+	return lease
+}
+
+// ReadGroups returns every shard once, grouped by what one ReadOutbox may name together: all on one server, each alone in
+// a cluster, where a blocked read can't span slots.
+func (s *Store) ReadGroups() [][]int {
+	var groups [][]int
+	for shard := range s.nodes.shards() {
+		if s.nodes.single != nil && len(groups) > 0 {
+			groups[0] = append(groups[0], shard)
+		} else {
+			groups = append(groups, []int{shard})
+		}
+	}
+	return groups
+}
+
+// ReadOutbox waits up to block for entries after the cursors, and returns at most limit for each. A shard whose
+// generation is another than its cursor's, or not known, comes back with an error, at once: its cursor must start at the
+// head. Other errors concern all shards.
+func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, block time.Duration, limit int) ([]schemas.OutboxBatch, error) {
+	args := &redis.XReadArgs{Count: int64(limit), Block: block}
+	if block == 0 {
+		args.Block = -1 // Redis would wait for ever
+	}
+	var ids []string
+	byKey := make(map[string]int, len(cursors))
+	var batches []schemas.OutboxBatch
+	for _, c := range cursors {
+		l := s.shards[c.Shard].current.Load()
+		if l == nil || c.Generation != "" && c.Generation != l.String() {
+			batches = append(batches, schemas.OutboxBatch{Shard: c.Shard, Err: fmt.Errorf("outbox of shard %d: %w", c.Shard, errFenced)})
+			continue
+		}
+		key := s.nodes.outbox(c.Shard)
+		byKey[key] = len(batches)
+		batches = append(batches, schemas.OutboxBatch{Shard: c.Shard, Generation: l.String()})
+		args.Streams = append(args.Streams, key)
+		if c.After == "" {
+			c.After = "0"
+		}
+		ids = append(ids, c.After)
+	}
+	if len(ids) < len(cursors) || len(ids) == 0 {
+		args.Block = -1 // what failed must be known at once
+	}
+	if len(ids) == 0 {
+		return batches, nil
+	}
+	args.Streams = append(args.Streams, ids...)
+	client, err := s.blocking.node(ctx, cursors[0].Shard)
+	if err != nil {
+		return nil, err
+	}
+	streams, err := client.XRead(ctx, args).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		s.blocking.moved(ctx, err)
+		return nil, fmt.Errorf("read outboxes: %w", err)
+	}
+	for _, stream := range streams {
+		b := &batches[byKey[stream.Stream]]
+		b.Entries, b.Err = s.entries(stream.Messages)
+	}
+	return batches, nil
+}
+
+func (s *Store) entries(messages []redis.XMessage) ([]schemas.OutboxEntry, error) {
+	entries := make([]schemas.OutboxEntry, 0, len(messages))
+	for _, m := range messages {
+		value, _ := m.Values["cart"].(string)
+		e, err := readEntry(m.ID, value, s.Currency)
+		if err != nil {
+			return entries, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Trim removes each shard's entries up to what Kafka has, and lets those know who wait for that. It refuses, with
+// schemas.ErrFenced, without the lease or under another generation.
+func (s *Store) Trim(ctx context.Context, trims []schemas.OutboxTrim) []error {
+	errs := make([]error, len(trims))
+	var all sync.WaitGroup
+	for i, t := range trims {
+		all.Go(func() { errs[i] = s.trim(ctx, t) })
+	}
+	all.Wait()
+	return errs
+}
+
+func (s *Store) trim(ctx context.Context, t schemas.OutboxTrim) error {
+	number, n, ok := strings.Cut(t.UpTo, "-")
+	last, err := strconv.ParseUint(n, 10, 64)
+	if !ok || err != nil {
+		return fmt.Errorf("trim shard %d: id %q can't be read", t.Shard, t.UpTo)
+	}
+	publish := "PUBLISH"
+	if s.nodes.cluster != nil {
+		publish = "SPUBLISH"
+	}
+	keys := []string{s.nodes.generation(t.Shard), s.nodes.lease(t.Shard), s.nodes.outbox(t.Shard), s.nodes.position(t.Shard)}
+	generation, answer, err := s.run(ctx, t.Shard, scriptTrim, keys, t.Generation, t.Token, t.UpTo,
+		number+"-"+strconv.FormatUint(last+1, 10), publish, s.nodes.relayed(t.Shard))
+	switch {
+	case errors.Is(err, errFenced):
+		return fmt.Errorf("trim shard %d: %w: %w", t.Shard, schemas.ErrFenced, err)
+	case err != nil:
+		return fmt.Errorf("trim shard %d: %w", t.Shard, err)
+	case answer != "ok":
+		return fmt.Errorf("trim shard %d: %w", t.Shard, schemas.ErrFenced)
+	}
+	s.relayed.announce(t.Shard, generation.Number, t.UpTo)
+	return nil
+}

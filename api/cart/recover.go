@@ -1,0 +1,159 @@
+package cart
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cartstream/schemas"
+)
+
+// What recovery needs of a Redis node. Nothing here may be called by anybody else: it is what opens the fence.
+
+//go:embed lua/swap.lua
+var swapScript string
+
+// ErrOvertaken: another recovery changed the shard since it was looked at.
+var ErrOvertaken = errors.New("overtaken by another recovery")
+
+// Unready says that the shard needs a look by recovery.
+func (s *Store) Unready(int) {
+	select {
+	case s.unready <- struct{}{}:
+	default: // somebody was told already
+	}
+}
+
+// NeedsRecovery delivers when a shard was found that only recovery can open.
+func (s *Store) NeedsRecovery() <-chan struct{} { return s.unready }
+
+// Count returns how many shards this process can serve, and how many it can't.
+func (s *Store) Count() (ready, recovering int) {
+	for i := range s.shards {
+		if s.shards[i].current.Load() != nil {
+			ready++
+		}
+	}
+	return ready, len(s.shards) - ready
+}
+
+// Node is one Redis node on one connection, so that nothing that is done through it can end up on a server that was
+// restarted or promoted meanwhile: the connection breaks instead.
+type Node struct {
+	// Shards that the node holds, rising.
+	Shards []int
+	conn   *redis.Conn
+	store  *Store
+}
+
+// Nodes connects to every node. Shards whose node isn't known are left out. The caller closes each.
+func (s *Store) Nodes(ctx context.Context) []*Node {
+	all := make([]int, s.nodes.shards())
+	for i := range all {
+		all[i] = i
+	}
+	groups, _ := s.nodes.byNode(ctx, all)
+	found := make([]*Node, 0, len(groups))
+	for client, shards := range groups {
+		slices.Sort(shards)
+		found = append(found, &Node{shards, client.Conn(), s})
+	}
+	return found
+}
+
+// Close gives the connection back.
+func (n *Node) Close() error { return n.conn.Close() }
+
+// Lead takes or keeps the node's recovery lease. It reports whether the instance has it.
+func (n *Node) Lead(ctx context.Context, instance string, ttl time.Duration) (bool, error) {
+	key := n.store.nodes.recovery(n.Shards[0])
+	took, err := n.conn.SetNX(ctx, key, instance, ttl).Result()
+	if err != nil || took {
+		return took, err
+	}
+	owner, err := n.conn.Get(ctx, key).Result()
+	if err != nil || owner != instance {
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return false, err
+	}
+	return n.conn.PExpire(ctx, key, ttl).Result()
+}
+
+// Release ends the node's recovery lease early.
+func (n *Node) Release(ctx context.Context) error {
+	return n.conn.Del(ctx, n.store.nodes.recovery(n.Shards[0])).Err()
+}
+
+// Inspect returns a shard's generation and state, and whether the server still knows the generation's scripts.
+func (n *Node) Inspect(ctx context.Context, shard int) (g Generation, state State, known bool, err error) {
+	return n.store.nodes.inspect(ctx, n.conn, shard)
+}
+
+// Swap moves a shard from one generation and state to another. ErrOvertaken says that it was no longer there.
+func (n *Node) Swap(ctx context.Context, shard int, from Generation, was State, to Generation, will State) error {
+	held := ""
+	if was != Absent {
+		held = from.String() + " " + string(was)
+	}
+	done, err := n.conn.Eval(ctx, swapScript, []string{n.store.nodes.generation(shard)}, held, to.String()+" "+string(will)).Int()
+	if err != nil {
+		return fmt.Errorf("swap the generation of shard %d: %w", shard, err)
+	}
+	if done != 1 {
+		return fmt.Errorf("swap the generation of shard %d: %w", shard, ErrOvertaken)
+	}
+	return nil
+}
+
+// Load brings the generation's scripts to the node, the last step: from then on its shards are served.
+func (n *Node) Load(ctx context.Context, g Generation) error {
+	if err := n.store.set(g).load(ctx, n.conn); err != nil {
+		return fmt.Errorf("load scripts: %w", err)
+	}
+	return nil
+}
+
+// CheckShards compares the number of shards with the one that the data was written under, and writes it where there is
+// none. Another number is an error that nothing but another setting can mend: ErrShards.
+func (n *Node) CheckShards(ctx context.Context) error {
+	const key = ":shards"
+	want := strconv.Itoa(n.store.nodes.shards())
+	name := n.store.nodes.tags[n.Shards[0]] + key
+	if _, err := n.conn.SetNX(ctx, name, want, 0).Result(); err != nil {
+		return fmt.Errorf("write the number of shards: %w", err)
+	}
+	stored, err := n.conn.Get(ctx, name).Result()
+	if err != nil {
+		return fmt.Errorf("read the number of shards: %w", err)
+	}
+	if stored != want {
+		return fmt.Errorf("%w: SHARDS is %s, the data was written with %s", ErrShards, want, stored)
+	}
+	return nil
+}
+
+// ErrShards: SHARDS differs from what is stored.
+var ErrShards = errors.New("SHARDS differs from what is stored")
+
+// PutBack restores a cart of a lost shard as it stands in c, under its own epoch and version; an empty Cart says that
+// the user has none. It emits nothing and leaves a cart that is there as it is.
+func (s *Store) PutBack(ctx context.Context, c schemas.Cart) error {
+	shard := s.nodes.shardOf(c.UserID)
+	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, c.UserID)}
+	argv := append([]any{c.UserID, s.nodes.users(shard, "")}, restored(c)...)
+	if _, _, err := s.run(ctx, shard, scriptRestore, keys, argv...); err != nil {
+		return fmt.Errorf("put back the cart of %s: %w", c.UserID, err)
+	}
+	return nil
+}
+
+// ShardOf returns the shard that holds a user's cart.
+func (s *Store) ShardOf(user string) int { return s.nodes.shardOf(user) }

@@ -1,0 +1,247 @@
+package cart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Options of a Store.
+type Options struct {
+	// Redis as schemas/env gives it: without retries of the client's own.
+	Redis *redis.UniversalOptions
+	// Shards is fixed once data is written.
+	Shards   int
+	Currency string
+	Limits   Limits
+	// Catalogue tells about books that a shard doesn't know. It may be nil where carts are only read.
+	Catalogue Catalogue
+	// KeepAnswers is how long a keyed request's answer is kept.
+	KeepAnswers time.Duration
+	// AckKafka answers a mutation only once Kafka has its event.
+	AckKafka bool
+	Log      *slog.Logger
+}
+
+// Restorer brings back one cart of a shard that lost its data. It returns an error while it can't.
+type Restorer interface {
+	Restore(ctx context.Context, user string) error
+}
+
+// Store is the carts in Redis. It may be used by any number of goroutines.
+type Store struct {
+	Options
+	nodes    *nodes
+	blocking *nodes // connections that wait in XREAD
+	restorer Restorer
+
+	shards  []shard
+	sets    sync.Map // generation → *loaded
+	doors   sync.Map // *redis.Client → *door
+	unready chan struct{}
+	closed  chan struct{}
+	relayed *positions
+}
+
+// shard is what this process knows about one shard.
+type shard struct {
+	current atomic.Pointer[loaded] // nil: not known, or recovering
+	looking sync.Mutex
+}
+
+// Open returns a Store. It never waits for Redis: until Redis answers, every call is Unavailable.
+func Open(o Options) (*Store, error) {
+	if o.Shards < 1 || o.Shards > slots {
+		return nil, fmt.Errorf("%d shards: 1 to %d", o.Shards, slots)
+	}
+	l := newLayout(o.Shards)
+	waiting := *o.Redis
+	waiting.PoolSize = o.Shards + 8
+	s := &Store{
+		Options:  o,
+		nodes:    openNodes(o.Redis, l),
+		blocking: openNodes(&waiting, l),
+		shards:   make([]shard, o.Shards),
+		unready:  make(chan struct{}, 1),
+		closed:   make(chan struct{}),
+		relayed:  newPositions(o.Shards),
+	}
+	return s, nil
+}
+
+// RestoreWith says who brings back the carts of a lost shard. Without one they stay unavailable. It is called before
+// the first use.
+func (s *Store) RestoreWith(r Restorer) { s.restorer = r }
+
+// Close ends every call that waits and closes the connections.
+func (s *Store) Close() error {
+	close(s.closed)
+	return errors.Join(s.nodes.close(), s.blocking.close())
+}
+
+// run calls one script of the shard's generation. It sends again only what certainly was not executed: after a
+// redirection, and after the shard's generation was looked up anew. It returns the generation that answered. The error
+// says what became of the call (see applied); errFenced is among its causes where the shard is recovering.
+func (s *Store) run(ctx context.Context, shard int, which script, keys []string, argv ...any) (*loaded, any, error) {
+	const attempts = 3
+	var last error
+	for range attempts {
+		l, err := s.look(ctx, shard)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errNotSent, err)
+		}
+		client, err := s.nodes.node(ctx, shard)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errNotSent, err)
+		}
+		args := make([]any, 0, 3+len(keys)+len(argv))
+		args = append(args, "EVALSHA", l.sha[which], len(keys))
+		for _, k := range keys {
+			args = append(args, k)
+		}
+		answer, err := s.door(client).do(ctx, append(args, argv...))
+		switch {
+		case err == nil && answer == "fenced", redis.HasErrorPrefix(err, "NOSCRIPT"):
+			s.forget(shard, l)
+			last = errFenced
+		case s.nodes.moved(ctx, err):
+			last = err
+		default:
+			return l, answer, err
+		}
+	}
+	return nil, nil, last
+}
+
+func (s *Store) door(client *redis.Client) *door {
+	if d, ok := s.doors.Load(client); ok {
+		return d.(*door) //nolint:errcheck,forcetypeassert // doors holds nothing else
+	}
+	s.shards[0].looking.Lock() // two doors for one node would only cost goroutines, but those stay
+	defer s.shards[0].looking.Unlock()
+	if d, ok := s.doors.Load(client); ok {
+		return d.(*door) //nolint:errcheck,forcetypeassert // see above
+	}
+	d := openDoor(client, s.closed)
+	s.doors.Store(client, d)
+	return d
+}
+
+// look returns the scripts of the shard's generation. A server that knows the generation's marker but not yet the
+// scripts of this release is given them; one that doesn't know the marker has forgotten, and only recovery may go on.
+func (s *Store) look(ctx context.Context, shard int) (*loaded, error) {
+	if l := s.shards[shard].current.Load(); l != nil {
+		return l, nil
+	}
+	s.shards[shard].looking.Lock()
+	defer s.shards[shard].looking.Unlock()
+	if l := s.shards[shard].current.Load(); l != nil {
+		return l, nil
+	}
+	client, err := s.nodes.node(ctx, shard)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	conn := client.Conn()
+	defer conn.Close() //nolint:errcheck // it goes back to the pool or is broken
+	g, state, marked, err := s.nodes.inspect(ctx, conn, shard)
+	if err != nil {
+		s.nodes.moved(ctx, err)
+		return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+	}
+	if !marked || state != Ready && state != Lost {
+		s.Unready(shard)
+		return nil, fmt.Errorf("shard %d: %w", shard, errFenced)
+	}
+	l := s.set(g)
+	if err := l.load(ctx, conn); err != nil {
+		return nil, fmt.Errorf("load scripts for shard %d: %w", shard, err)
+	}
+	if s.Catalogue != nil {
+		s.Catalogue.Forget() // what was cached may be older than what this generation has seen
+	}
+	s.shards[shard].current.Store(l)
+	return l, nil
+}
+
+// set returns the one copy of a generation's scripts.
+func (s *Store) set(g Generation) *loaded {
+	if l, ok := s.sets.Load(g); ok {
+		return l.(*loaded) //nolint:errcheck,forcetypeassert // sets holds nothing else
+	}
+	l, _ := s.sets.LoadOrStore(g, scriptsOf(g))
+	return l.(*loaded) //nolint:errcheck,forcetypeassert // see above
+}
+
+func (s *Store) forget(shard int, l *loaded) { s.shards[shard].current.CompareAndSwap(l, nil) }
+
+// unavailable wraps what kept a call from being answered.
+func unavailable(what Applied, err error) error {
+	return &Unavailable{Applied: what, RetryAfter: time.Second, Recovering: errors.Is(err, errFenced), Err: err}
+}
+
+// Get returns the user's cart. A user without one has an empty cart of version 0. The error is an *Unavailable, or says
+// that what Redis holds can't be read.
+func (s *Store) Get(ctx context.Context, user string) (View, error) {
+	shard := s.nodes.shardOf(user)
+	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, user)}
+	for range 2 {
+		generation, answer, err := s.run(ctx, shard, scriptRead, keys)
+		if err != nil {
+			return View{}, unavailable("", fmt.Errorf("read the cart of %s: %w", user, err))
+		}
+		fields, ok := answer.([]any)
+		if !ok { // "restore"
+			if err := s.restore(ctx, user); err != nil {
+				return View{}, err
+			}
+			continue
+		}
+		c, err := readCart(user, s.Currency, fields)
+		if err != nil {
+			return View{}, err
+		}
+		return View{Cart: c, Generation: generation.Number}, nil
+	}
+	return View{}, unavailable("", fmt.Errorf("read the cart of %s: %w", user, errFenced))
+}
+
+// restore asks for a cart that its shard lost.
+func (s *Store) restore(ctx context.Context, user string) error {
+	err := errors.New("no one here restores carts")
+	if s.restorer != nil {
+		err = s.restorer.Restore(ctx, user)
+	}
+	if err != nil {
+		return &Unavailable{Applied: NotApplied, RetryAfter: time.Second, Recovering: true,
+			Err: fmt.Errorf("restore the cart of %s: %w", user, err)}
+	}
+	return nil
+}
+
+// split takes the first word off a script's answer.
+func split(answer any) (word, rest string) {
+	text, _ := answer.(string)
+	word, rest, _ = strings.Cut(text, " ")
+	return word, rest
+}
+
+// offered returns the facts that are known without waiting, "" for none.
+func (s *Store) offered(book string) string {
+	if s.Catalogue == nil || book == "" {
+		return ""
+	}
+	if b, ok := s.Catalogue.Cached(book); ok {
+		return facts(b)
+	}
+	return ""
+}

@@ -1,0 +1,190 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
+
+	"cartstream/api/cart"
+	"cartstream/schemas"
+)
+
+// A lost shard's carts come back from MongoDB, once that holds every change that Kafka had when the loss was seen.
+
+const (
+	// askFor bounds one question to MongoDB or Kafka.
+	askFor = 2 * time.Second
+	// sweepers put back carts at the same time, so that they share pipelines.
+	sweepers = 64
+)
+
+// errBehind: MongoDB doesn't yet hold every change that Kafka has.
+var errBehind = errors.New("persist has not stored every change yet")
+
+// tails remembers, while shards are lost, how far Kafka's log reached when the loss was seen, and whether MongoDB has
+// caught up with that.
+type tails struct {
+	mu     sync.Mutex
+	ends   map[int32]int64 // nil: not seen yet
+	stored bool
+}
+
+// forget lets the next loss begin anew.
+func (t *tails) forget(nothingLost bool) {
+	if nothingLost {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.ends, t.stored = nil, false
+	}
+}
+
+// waiting reports whether a loss is being recovered from.
+func (t *tails) waiting() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ends != nil
+}
+
+// caughtUp returns nil once MongoDB holds what Kafka had when the loss was seen.
+func (r *Recovery) caughtUp(ctx context.Context) error {
+	t := &r.tails
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stored {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	if t.ends == nil {
+		ends, err := r.ends(ctx)
+		if err != nil {
+			return err
+		}
+		t.ends = ends
+	}
+	committed, err := r.Kafka.FetchOffsets(ctx, r.PersistGroup)
+	if err != nil {
+		return fmt.Errorf("how far %s has read: %w", r.PersistGroup, err)
+	}
+	for partition, end := range t.ends {
+		at, ok := committed.Lookup(r.Topic, partition)
+		if !ok || at.At < end {
+			return errBehind
+		}
+	}
+	t.stored = true
+	return nil
+}
+
+// ends returns the end of each partition that holds records. No topic yet, no records.
+func (r *Recovery) ends(ctx context.Context) (map[int32]int64, error) {
+	starts, err := r.Kafka.ListStartOffsets(ctx, r.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("where %s begins: %w", r.Topic, err)
+	}
+	last, err := r.Kafka.ListEndOffsets(ctx, r.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("where %s ends: %w", r.Topic, err)
+	}
+	ends := map[int32]int64{}
+	for partition, end := range last[r.Topic] {
+		switch {
+		case errors.Is(end.Err, kerr.UnknownTopicOrPartition):
+		case end.Err != nil:
+			return nil, fmt.Errorf("where %s/%d ends: %w", r.Topic, partition, end.Err)
+		case end.Offset > starts[r.Topic][partition].Offset:
+			ends[partition] = end.Offset
+		}
+	}
+	return ends, nil
+}
+
+// highestEpoch returns the highest epoch that MongoDB knows, where one of the shards is lost and might otherwise be
+// given a lower one by a clock that went back.
+func (r *Recovery) highestEpoch(ctx context.Context, shards []found) (int64, error) {
+	if !slices.ContainsFunc(shards, found.lost) {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*askFor) // reads the whole collection
+	defer cancel()
+	var newest schemas.Cart
+	err := r.Carts.FindOne(ctx, bson.D{}, options.FindOne().
+		SetSort(bson.D{{Key: "epoch", Value: -1}}).SetProjection(bson.D{{Key: "epoch", Value: 1}})).Decode(&newest)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return 0, fmt.Errorf("the highest epoch in MongoDB: %w", err)
+	}
+	return newest.Epoch, nil
+}
+
+// Restore brings back one user's cart, or notes that there is none. It returns an error while MongoDB can't be asked,
+// or doesn't hold yet what Kafka has.
+func (r *Recovery) Restore(ctx context.Context, user string) error {
+	if err := r.caughtUp(ctx); err != nil {
+		return err
+	}
+	ask, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	c := schemas.Cart{UserID: user}
+	err := r.Carts.FindOne(ask, bson.D{{Key: "_id", Value: user}}).Decode(&c)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return fmt.Errorf("read the stored cart of %s: %w", user, err)
+	}
+	return r.Store.PutBack(ctx, c)
+}
+
+// sweep brings back every cart of the lost shards, and then calls them ready.
+func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error {
+	if err := r.caughtUp(ctx); err != nil {
+		return err
+	}
+	wanted := map[int]bool{}
+	for _, f := range lost {
+		wanted[f.shard] = true
+	}
+	stored, err := r.Carts.Find(ctx, bson.D{})
+	if err != nil {
+		return fmt.Errorf("read the stored carts: %w", err)
+	}
+	defer stored.Close(ctx) //nolint:errcheck // read to its end or given up
+	put, writing := errgroup.WithContext(ctx)
+	put.SetLimit(sweepers)
+	carts, renewed := 0, time.Now()
+	for stored.Next(writing) {
+		var c schemas.Cart
+		if err := stored.Decode(&c); err != nil {
+			r.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
+			continue
+		}
+		if !wanted[r.Store.ShardOf(c.UserID)] {
+			continue
+		}
+		put.Go(func() error { return r.Store.PutBack(writing, c) })
+		carts++
+		if time.Since(renewed) > leaseFor/3 {
+			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
+				return errors.Join(err, put.Wait(), cart.ErrOvertaken)
+			}
+			renewed = time.Now()
+		}
+	}
+	if err := errors.Join(put.Wait(), stored.Err()); err != nil {
+		return fmt.Errorf("bring back carts: %w", err)
+	}
+	for _, f := range lost {
+		if err := n.Swap(ctx, f.shard, f.Generation, cart.Lost, f.Generation, cart.Ready); err != nil {
+			return err
+		}
+	}
+	r.Log.InfoContext(ctx, "lost shards hold every cart again", "shards", len(lost), "carts", carts)
+	r.tails.forget(true)
+	return nil
+}

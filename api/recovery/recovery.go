@@ -1,0 +1,188 @@
+// Package recovery opens the shards of a Redis that doesn't know them, or no longer: it gives each a new generation,
+// above every one that was seen, and brings back the carts of a shard that lost its data.
+//
+// One instance at a time works on a node. Every step is a compare-and-swap on the shard's generation, made on one
+// connection, so an instance that was paused in the middle, or whose server was replaced, can't open what another
+// recovery closed.
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"cartstream/api/cart"
+)
+
+const (
+	// every is how often shards that can't be served are looked at, besides whenever one is found.
+	every = time.Second
+	// leaseFor bounds how long a dead instance keeps a node's recovery from others.
+	leaseFor = 5 * time.Second
+)
+
+// Config of a Recovery.
+type Config struct {
+	Store *cart.Store
+	// Carts is the collection that the persist consumer writes.
+	Carts *mongo.Collection
+	// Kafka tells how far PersistGroup has read Topic.
+	Kafka        *kadm.Client
+	Topic        string
+	PersistGroup string
+	// Instance names this process among those that might recover.
+	Instance string
+	Log      *slog.Logger
+}
+
+// Recovery opens shards. It is the cart.Restorer of their carts.
+type Recovery struct {
+	Config
+	tails tails
+}
+
+// New returns a Recovery. Its Run must run for shards to open.
+func New(c Config) *Recovery { return &Recovery{Config: c} }
+
+// Run recovers what needs it until ctx ends, which is no error. The only one is cart.ErrShards: the data was written
+// under another number of shards.
+func (r *Recovery) Run(ctx context.Context) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for looked := false; ; looked = true {
+		_, recovering := r.Store.Count()
+		if recovering > 0 || !looked || r.tails.waiting() {
+			if err := r.pass(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-r.Store.NeedsRecovery():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// pass looks at every node once.
+func (r *Recovery) pass(ctx context.Context) error {
+	for _, node := range r.Store.Nodes(ctx) {
+		err := r.node(ctx, node)
+		if closing := node.Close(); err == nil {
+			err = closing
+		}
+		switch {
+		case errors.Is(err, cart.ErrShards):
+			return err
+		case err != nil && ctx.Err() == nil:
+			r.Log.WarnContext(ctx, "recovery will be tried again", "shards", len(node.Shards), "error", err)
+		}
+	}
+	return nil
+}
+
+// found is one shard as it was looked at.
+type found struct {
+	shard int
+	cart.Generation
+	state cart.State
+	known bool
+}
+
+// closed reports whether nothing serves the shard.
+func (f found) closed() bool {
+	return !f.known || f.state != cart.Ready && f.state != cart.Lost
+}
+
+// lost reports whether the shard's data is gone, or was gone when an earlier recovery began.
+func (f found) lost() bool {
+	return f.state == cart.Absent || f.state == cart.Lost || f.state == cart.RaisingLost
+}
+
+// node opens the closed shards of one node, then brings back the carts of those that lost theirs.
+func (r *Recovery) node(ctx context.Context, n *cart.Node) error {
+	shards, err := inspect(ctx, n)
+	if err != nil {
+		return err
+	}
+	var closed, lost []found
+	for _, f := range shards {
+		if f.closed() {
+			closed = append(closed, f)
+		}
+		if f.lost() {
+			lost = append(lost, f)
+		}
+	}
+	r.tails.forget(len(lost) == 0)
+	if len(closed)+len(lost) == 0 {
+		return nil
+	}
+	if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
+		return err
+	}
+	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
+	if err := n.CheckShards(ctx); err != nil {
+		return err
+	}
+	if len(closed) > 0 {
+		return r.open(ctx, n, shards, closed) // the sweep finds what is lost in the next pass
+	}
+	return r.sweep(ctx, n, lost)
+}
+
+func inspect(ctx context.Context, n *cart.Node) ([]found, error) {
+	shards := make([]found, 0, len(n.Shards))
+	for _, shard := range n.Shards {
+		g, state, known, err := n.Inspect(ctx, shard)
+		if err != nil {
+			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+		}
+		shards = append(shards, found{shard, g, state, known})
+	}
+	return shards, nil
+}
+
+// open raises the generation of the closed shards and lets them be served.
+func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) error {
+	number := time.Now().UnixMilli()
+	for _, f := range all {
+		number = max(number, f.Number+1)
+	}
+	floor, err := r.highestEpoch(ctx, closed)
+	if err != nil {
+		return err
+	}
+	g := cart.NewGeneration(max(number, floor+1))
+	for i, f := range closed {
+		raising := cart.Raising
+		if f.lost() {
+			raising = cart.RaisingLost
+		}
+		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, raising); err != nil {
+			return err
+		}
+		closed[i].Generation, closed[i].state = g, raising
+	}
+	lost := 0
+	for _, f := range closed {
+		open := cart.Ready
+		if f.lost() {
+			open, lost = cart.Lost, lost+1
+		}
+		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, open); err != nil {
+			return err
+		}
+	}
+	if err := n.Load(ctx, g); err != nil {
+		return err
+	}
+	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", len(closed), "lost", lost)
+	return nil
+}
