@@ -32,7 +32,7 @@ type addresses map[install.Engine]string
 func addressFile(dir string) string { return filepath.Join(dir, "addresses.json") }
 
 func readAddresses(dir string) (addresses, error) {
-	text, err := os.ReadFile(addressFile(dir)) //nolint:gosec // the operator names the directory
+	text, err := os.ReadFile(addressFile(dir))
 	if errors.Is(err, os.ErrNotExist) {
 		return addresses{}, nil
 	}

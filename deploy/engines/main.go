@@ -26,7 +26,7 @@ const usage = `usage: engines COMMAND [flags] [arguments]
   down [-volumes] [-dir DIR]                stop what up started; -volumes deletes the data too
   env [-dir DIR]                            print the addresses of what runs
   install [ENGINE…]                         only install what is missing
-  exec [-no-fsync] [-engines E,…] COMMAND…  run a command with engines of its own, stopped when it ends
+  exec [-engines E,…] COMMAND…              run a command with engines of its own, stopped when it ends
 
 An ENGINE is redis, kafka or mongodb; none named means all. %s moves what is
 installed and, unless -dir is given, the data.
@@ -67,7 +67,6 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	fs.StringVar(&s.dir, "dir", filepath.Join(cache.Dir(), "run"), "")
 	freePorts := fs.Bool("free-ports", false, "")
 	volumes := fs.Bool("volumes", false, "")
-	noFsync := fs.Bool("no-fsync", false, "")
 	only := fs.String("engines", "", "")
 	if err := fs.Parse(args[1:]); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
@@ -106,7 +105,6 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		if err != nil {
 			return err
 		}
-		s.noFsync = *noFsync
 		return s.exec(ctx, engines, fs.Args())
 	default:
 		return fmt.Errorf("%w: there is no command %q", errUsage, command)

@@ -25,7 +25,6 @@ type stack struct {
 	dir      string
 	ports    map[install.Engine]int // 0: free ones
 	owned    bool                   // the engines end with this process
-	noFsync  bool
 }
 
 // The ports that the contract's defaults name.
@@ -110,7 +109,7 @@ func (s *stack) start(ctx context.Context, e install.Engine) (string, error) {
 	default:
 		m, err := engine.StartMongoDB(ctx, engine.MongoDBOptions{
 			Root: s.cache.DocumentDB(), Template: s.cache.DocumentDBTemplate(), FerretDB: s.cache.FerretDB(),
-			Dir: s.dir, Port: port, Detached: detached, NoFsync: s.noFsync,
+			Dir: s.dir, Port: port, Detached: detached,
 		})
 		if err != nil {
 			return "", err

@@ -35,10 +35,6 @@ type MongoDBOptions struct {
 	Dir      string // logs, locks and the data
 	Port     int    // FerretDB's; 0: a free one
 	Detached bool   // outlives this process
-
-	// NoFsync lets PostgreSQL answer before its data is on disk. A crash of the machine, not one of the
-	// process, then ruins the data: for tests that throw it away.
-	NoFsync bool
 }
 
 // MongoDB is a running database.
@@ -95,9 +91,6 @@ func startPostgres(ctx context.Context, o MongoDBOptions, port int) (*Process, e
 		return nil, err
 	}
 	args := []string{"postgres", "-D", "/mnt", "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port)}
-	if o.NoFsync {
-		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off")
-	}
 	p := &Process{Name: postgresName, Addr: address(port), dir: o.Dir, detached: o.Detached}
 	p.args = InChroot(o.Root, data, !o.Detached, args...)
 	p.ready = func(context.Context) error { return postgresReady(data, p.pid) }

@@ -40,7 +40,6 @@ type Process struct {
 	dir      string
 	args     []string
 	detached bool
-	signal   syscall.Signal
 	ready    func(context.Context) error
 
 	pid   int
