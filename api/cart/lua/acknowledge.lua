@@ -13,11 +13,12 @@ previous = '-'
 local facts = call('GET', KEYS[4])
 if facts then
   local v, p, a, t = string.match(facts, '^(%d+) (%d+) (%a) (.*)$')
-  if tonumber(v) > book_version then
+  if tonumber(v) > tonumber(book_version) then
     count(-1, q, price, availability)
-    if tonumber(p) ~= price then previous = format('%.0f', price) end
-    price, availability, book_version, title = tonumber(p), a, tonumber(v), t
+    if tonumber(p) ~= price then previous = price end
+    price, availability, book_version, title = p, a, v, t
     count(1, q, price, availability)
   end
 end
-return change('item_acknowledged', book, join(s, q, price, availability, book_version, previous, title))
+return change('item_acknowledged', book,
+  s .. ' ' .. q .. ' ' .. price .. ' ' .. availability .. ' ' .. book_version .. ' ' .. previous .. ' ' .. title)

@@ -5,14 +5,11 @@
 
 local book = ARGV[7]
 
--- parts of a line, numbers as numbers
+-- parse returns the parts of a line: place, quantity, price, availability, book version, previous price, title; all as
+-- strings but the quantity and the price.
 local function parse(line)
   local s, q, p, a, v, previous, title = string.match(line, '^(%d+) (%d+) (%d+) (%a) (%d+) (%S+) (.*)$')
-  return s, tonumber(q), tonumber(p), a, tonumber(v), previous, title
-end
-
-local function join(s, q, price, availability, book_version, previous, title)
-  return format('%s %.0f %.0f %s %.0f %s %s', s, q, price, availability, book_version, previous, title)
+  return s, tonumber(q), tonumber(p), a, v, previous, title
 end
 
 -- forget takes the user out of the book's index. Facts of a book that nobody holds any more expire after an hour.
@@ -26,7 +23,7 @@ local function remove(line)
   local s, q, price, availability, book_version, _, title = parse(line)
   count(-1, q, price, availability)
   lines = lines - 1
-  local reply = change('item_removed', book, join(s, 0, price, availability, book_version, '-', title), true)
+  local reply = change('item_removed', book, s .. ' 0 ' .. price .. ' ' .. availability .. ' ' .. book_version .. ' - ' .. title, true)
   call('HDEL', KEYS[2], book)
   forget(KEYS[4], KEYS[5])
   return reply
@@ -36,15 +33,14 @@ end
 -- a line that the cart did not have. fresh says that the shard had no facts and these were offered.
 local function put(kind, s, q, facts, fresh)
   local v, price, availability, title = string.match(facts, '^(%d+) (%d+) (%a) (.*)$')
-  price, v = tonumber(price), tonumber(v)
   if fresh then
     call('SET', KEYS[4], facts)
   end
   if not s then
     if not fresh then call('PERSIST', KEYS[4]) end
     call('ZADD', KEYS[5], 0, user)
-    s, seq, lines = format('%.0f', seq), seq + 1, lines + 1
+    s, seq, lines = seq, seq + 1, lines + 1
   end
   count(1, q, price, availability)
-  return change(kind, book, join(s, q, price, availability, v, '-', title))
+  return change(kind, book, s .. ' ' .. q .. ' ' .. price .. ' ' .. availability .. ' ' .. v .. ' - ' .. title)
 end

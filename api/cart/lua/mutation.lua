@@ -22,8 +22,11 @@
 -- change  "<epoch> <version> <type> <whole> <occurred at> <amount> <quantity> <lines>", then for each line
 --         "\30<book> <line>"; quantity 0 says that the line is gone
 
-local user, now, match, request = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local format, call = string.format, redis.call
+-- A number that is only passed on stays a string, since turning one into the other costs more than most commands do.
+-- Concatenation keeps 14 digits, which only an amount can exceed.
+
+local user, now, match, request = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
+local call = redis.call
 
 local state = call('GET', KEYS[1])
 if state ~= READY and state ~= LOST then return 'fenced' end
@@ -43,8 +46,8 @@ local function open(head)
   if head then
     local e, v, a, q, l, s, u, o = string.match(head, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$')
     epoch, version, amount, quantity, lines = e, tonumber(v), tonumber(a), tonumber(q), tonumber(l)
-    seq, outbox = tonumber(s), o
-    if version > 0 then updated = tonumber(u) end
+    seq, outbox = s, o
+    if version > 0 then updated = u end
   elseif state == LOST then
     return 'restore'
   end
@@ -62,8 +65,8 @@ local function count(sign, q, price, availability)
   end
 end
 
-local function describe(kind, whole, items)
-  return format('%s %.0f %s %s %.0f %.0f %.0f %.0f%s', G, version, kind, whole, updated, amount, quantity, lines, items)
+local function totals()
+  return string.format('%.0f', amount) .. ' ' .. quantity .. ' ' .. lines
 end
 
 local function answer(id, change)
@@ -75,7 +78,8 @@ end
 
 -- unchanged answers how things stand.
 local function unchanged(kind, whole, items)
-  return answer(epoch .. '-' .. outbox, describe(kind, whole, items))
+  return answer(epoch .. '-' .. outbox,
+    G .. ' ' .. version .. ' ' .. kind .. ' ' .. whole .. ' ' .. updated .. ' ' .. totals() .. items)
 end
 
 -- all returns every line of the cart in order, but with book's line replaced by the one given.
@@ -94,12 +98,11 @@ end
 
 -- commit writes the head, the line where one is given, and the outbox entry.
 local function commit(kind, whole, items, book, line)
-  version = version + 1
-  if now > updated then updated = now end
-  local change = describe(kind, whole, items)
+  local number, sums = G .. ' ' .. version + 1 .. ' ', totals()
+  if tonumber(now) > tonumber(updated) then updated = now end
+  local change = number .. kind .. ' ' .. whole .. ' ' .. updated .. ' ' .. sums .. items
   local id = call('XADD', KEYS[3], G .. '-*', 'cart', user .. ' ' .. ARGV[2] .. ' ' .. change)
-  local head = format('%s %.0f %.0f %.0f %.0f %.0f %.0f %s',
-    G, version, amount, quantity, lines, seq, updated, string.match(id, '%d+$'))
+  local head = number .. sums .. ' ' .. seq .. ' ' .. updated .. ' ' .. string.sub(id, #G + 2)
   if line then
     call('HSET', KEYS[2], '*', head, book, line)
   else

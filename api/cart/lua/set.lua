@@ -25,7 +25,7 @@ if not facts then
     facts, fresh = ARGV[11], true
   elseif s and wanted < held then
     -- a line can always be lowered, also while its book can't be asked for
-    facts = format('%.0f %.0f %s %s', book_version, price, availability, title)
+    facts = book_version .. ' ' .. price .. ' ' .. availability .. ' ' .. title
   else
     return 'facts'
   end
