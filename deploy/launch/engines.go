@@ -27,6 +27,8 @@ type Options struct {
 	// Detached engines outlive this process and ignore its terminal's Ctrl-C; the others end with it,
 	// however it ends.
 	Detached bool
+	// Hold, where set, stays open in the engines' processes for as long as any of them runs.
+	Hold *os.File
 }
 
 // Addresses tells where the engines answer; "" for one that was not asked for.
@@ -60,6 +62,9 @@ func Start(ctx context.Context, o Options) (*Engines, error) {
 	complaints, err := complaintsTo(cmd, o.Log)
 	if err != nil {
 		return nil, err
+	}
+	if o.Hold != nil {
+		cmd.ExtraFiles = []*os.File{o.Hold}
 	}
 	e := &Engines{exited: make(chan struct{})}
 	if o.Detached {
