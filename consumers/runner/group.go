@@ -42,6 +42,8 @@ func (p parts) options(topics []string, more ...kgo.Opt) []kgo.Opt {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(16 << 20),
+		// A broker is asked once at a time: a partition that is fetched again waits for the request under way to end.
+		kgo.FetchMaxWait(250 * time.Millisecond),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 	}, more...)
 	return append(o, p.kafka...)

@@ -90,7 +90,9 @@ type topicParker struct{ client *kgo.Client }
 func (p topicParker) Park(ctx context.Context, letters []*kgo.Record) error {
 	acks := make(chan error, len(letters))
 	for _, l := range letters {
-		p.client.Produce(ctx, l, func(_ *kgo.Record, err error) { acks <- err })
+		again := *l // a record that was produced before keeps the ctx of that time
+		again.Context = nil
+		p.client.Produce(ctx, &again, func(_ *kgo.Record, err error) { acks <- err })
 	}
 	for range letters {
 		select {
