@@ -49,18 +49,23 @@ func (s *stack) startAll(ctx context.Context, engines []install.Engine) error {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	var started []install.Engine
-	start := time.Now()
-	g, gctx := errgroup.WithContext(ctx)
+	var absent []install.Engine
 	for _, e := range engines {
 		if known[e] != "" && running(s.dir, e) {
 			continue
 		}
+		absent = append(absent, e)
 		// What an interrupted up left may be half an engine, at a place that nobody noted.
 		if err := s.stop(ctx, processes[e]...); err != nil {
 			return err
 		}
+	}
+
+	var mu sync.Mutex
+	var started []install.Engine
+	start := time.Now()
+	g, gctx := errgroup.WithContext(ctx)
+	for _, e := range absent {
 		g.Go(func() error {
 			addr, err := s.start(gctx, e)
 			if err != nil {

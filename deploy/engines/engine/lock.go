@@ -37,7 +37,7 @@ func claim(dir, name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := soon(func() error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s %w in %s", name, ErrRunning, dir)
 	}
@@ -51,10 +51,8 @@ func held(lock string) bool {
 		return false
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return true
-	}
-	return false
+	// A shared lock: those who only ask don't see each other.
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
 // holders lists the processes that hold lock as descriptor 3, parents and children alike.

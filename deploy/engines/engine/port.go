@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Free ports are looked for below the range that the kernel gives to outgoing connections, so that none of
@@ -35,14 +36,28 @@ func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Ito
 
 // free says, with an error that wraps ErrPortTaken, when something listens on addr.
 func free(addr string) error {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s %w", addr, ErrPortTaken)
+	return soon(func() error {
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%s %w", addr, ErrPortTaken)
+		}
+		if err != nil {
+			return fmt.Errorf("%s can't be used: %w", addr, err)
+		}
+		return l.Close()
+	})
+}
+
+// soon tries f for a tenth of a second. A child that another goroutine is starting holds copies of all open
+// files until its exec, so a port or a lock that was let go can seem taken for an instant.
+func soon(f func() error) (err error) {
+	for range 20 {
+		if err = f(); err == nil {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	if err != nil {
-		return fmt.Errorf("%s can't be used: %w", addr, err)
-	}
-	return l.Close()
+	return err
 }
 
 // portOr is port, or a free one for 0.

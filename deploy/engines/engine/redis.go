@@ -43,7 +43,8 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", o.Name, err)
 	}
 	args := []string{server, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", data,
-		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"}
+		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+		"--repl-diskless-sync-delay", "0"} // a replica of a test need not wait 5 s for others to join its sync
 	if o.ReplicaOf != "" {
 		host, masterPort, err := net.SplitHostPort(o.ReplicaOf)
 		if err != nil {

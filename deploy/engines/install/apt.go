@@ -68,7 +68,7 @@ func (c *Cache) packages(ctx context.Context, steps []step) error {
 	if err := command(ctx, "", nil, "apt-get", "-q", "update"); err != nil {
 		return err
 	}
-	return quietly(func() error {
+	return quietly(policyFile, func() error {
 		args := []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=120", "--no-install-recommends", "install"}
 		return command(ctx, "", []string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", append(args, names...)...)
 	})
@@ -79,13 +79,14 @@ const policyFile = "/usr/sbin/policy-rc.d"
 
 const policy = "#!/bin/sh\n# cartstream: a redis-server that is only being installed must not take the port\nexit 101\n"
 
-// quietly runs f while no package may start a service, and leaves a policy that the machine has as it is.
-func quietly(f func() error) error {
-	if has, err := os.ReadFile(policyFile); err == nil && string(has) != policy {
+// quietly runs f while, by the policy in file, no package may start a service. A policy that the machine has
+// stays as it is; one that an interrupted call left goes.
+func quietly(file string, f func() error) error {
+	if has, err := os.ReadFile(file); err == nil && string(has) != policy {
 		return f()
 	}
-	if err := os.WriteFile(policyFile, []byte(policy), 0o755); err != nil { //nolint:gosec // Debian runs it
+	if err := os.WriteFile(file, []byte(policy), 0o755); err != nil { //nolint:gosec // Debian runs it
 		return fmt.Errorf("keep packages from starting services: %w", err)
 	}
-	return errors.Join(f(), os.Remove(policyFile))
+	return errors.Join(f(), os.Remove(file))
 }
