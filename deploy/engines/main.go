@@ -43,6 +43,9 @@ func main() {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 	case errors.As(err, &ended) && ended.ExitCode() > 0:
 		os.Exit(ended.ExitCode()) // the command of exec has said why
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "engines: interrupted")
+		os.Exit(1)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(os.Stderr, "engines: %v\n"+usage, err, install.CacheVariable)
 		os.Exit(2)
