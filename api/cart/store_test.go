@@ -58,7 +58,10 @@ func open(t testing.TB, change func(*cart.Options), addrs ...string) *cart.Store
 }
 
 // raise gives every shard a new generation, as recovery does.
-func raise(t testing.TB, s *cart.Store, state cart.State) cart.Generation {
+func raise(t interface {
+	Helper()
+	Fatal(...any)
+}, s *cart.Store, state cart.State) cart.Generation {
 	t.Helper()
 	ctx := context.Background()
 	g := cart.NewGeneration(time.Now().UnixMilli())
