@@ -104,4 +104,3 @@ func (p *publisher) end(err error, marks ...mark) {
 		p.failure = err
 	}
 }
-

@@ -96,6 +96,7 @@ type kafka struct {
 	frozen  bool // answers nothing
 	records []*kgo.Record
 	waiting []func(error)
+	refused int
 }
 
 func (k *kafka) TryProduce(_ context.Context, r *kgo.Record, promise func(*kgo.Record, error)) {
@@ -103,6 +104,7 @@ func (k *kafka) TryProduce(_ context.Context, r *kgo.Record, promise func(*kgo.R
 	defer k.mu.Unlock()
 	switch {
 	case k.away:
+		k.refused++
 		promise(r, errors.New("no broker"))
 	case k.frozen:
 		k.waiting = append(k.waiting, func(err error) { promise(r, err) })
@@ -128,6 +130,13 @@ func (k *kafka) answer(err error) {
 	for _, promise := range waiting {
 		promise(err)
 	}
+}
+
+// refusals is how often the producer was told that Kafka is away.
+func (b *bundle) refusals() int {
+	b.kafka.mu.Lock()
+	defer b.kafka.mu.Unlock()
+	return b.kafka.refused
 }
 
 func (k *kafka) count() int {

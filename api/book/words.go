@@ -80,7 +80,7 @@ func fold(text string) string {
 			b.WriteRune(r)
 		}
 	}
-	return letters.Replace(cases.Fold().String(b.String()))
+	return norm.NFC.String(letters.Replace(cases.Fold().String(b.String())))
 }
 
 func isAccent(r rune) bool {
