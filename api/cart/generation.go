@@ -62,6 +62,7 @@ const (
 	scriptBeat
 	scriptTrim
 	scriptPosition
+	scriptHead
 	scripts
 )
 
@@ -77,6 +78,7 @@ var sources = [scripts][]string{
 	scriptBeat:        {"beat"},
 	scriptTrim:        {"trim"},
 	scriptPosition:    {"position"},
+	scriptHead:        {"head"},
 }
 
 // bodies are the scripts without what makes them one generation's.
