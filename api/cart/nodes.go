@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -76,3 +77,34 @@ func (n *nodes) moved(ctx context.Context, err error) bool {
 }
 
 func (n *nodes) close() error { return n.universal().Close() }
+
+// Ping asks every Redis node whether it is there. notice is a sentence about servers that answer but aren't set up to
+// keep carts: what they hold is the truth, so it must outlive a restart and never be evicted.
+func (s *Store) Ping(ctx context.Context) (notice string, err error) {
+	ask := func(ctx context.Context, c *redis.Client) error {
+		if err := c.Ping(ctx).Err(); err != nil {
+			return fmt.Errorf("ping redis: %w", err)
+		}
+		for setting, n := range map[string]struct{ wanted, otherwise string }{
+			"appendonly":       {"yes", "appendonly is off: a restart of Redis loses carts"},
+			"maxmemory-policy": {"noeviction", "maxmemory-policy is not noeviction: Redis may throw carts away"},
+		} {
+			// Where CONFIG is forbidden, as managed services do, nothing is known and nothing said.
+			if found, err := c.ConfigGet(ctx, setting).Result(); err == nil && found[setting] != n.wanted && len(found) > 0 {
+				notice = n.otherwise
+			}
+		}
+		return nil
+	}
+	if s.nodes.single != nil {
+		err = ask(ctx, s.nodes.single)
+		return notice, err
+	}
+	var one sync.Mutex
+	err = s.nodes.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		one.Lock()
+		defer one.Unlock()
+		return ask(ctx, c)
+	})
+	return notice, err
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"cartstream/api/rest"
+	"cartstream/schemas/env"
+)
+
+// config is everything that the environment decides.
+type config struct {
+	HTTPAddr    string        `env:"HTTP_ADDR" envDefault:":8080" help:"where the API listens"`
+	Ack         string        `env:"ACK" envDefault:"redis" help:"when a mutation is answered: once redis has it, or once kafka has its event"`
+	KeepAnswers time.Duration `env:"IDEMPOTENCY_TTL" envDefault:"24h" help:"how long a keyed request's answer is kept"`
+	MaxQuantity int64         `env:"MAX_QUANTITY" envDefault:"999" help:"most of one line"`
+	MaxLines    int64         `env:"MAX_LINES" envDefault:"500" help:"most lines of one cart"`
+	DrainFor    time.Duration `env:"DRAIN_FOR" envDefault:"10s" help:"how long requests and sockets may take to end at shutdown"`
+	PprofAddr   string        `env:"PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
+
+	HTTP     rest.Settings
+	Redis    env.Redis
+	Kafka    env.Kafka
+	MongoDB  env.MongoDB
+	JWT      env.JWT
+	Currency env.Currency
+	Log      env.Log
+}
+
+func readConfig() (config, error) {
+	var c config
+	err := env.Parse(&c)
+	if c.Ack != "redis" && c.Ack != "kafka" {
+		err = errors.Join(err, fmt.Errorf("ACK is %q: redis or kafka", c.Ack))
+	}
+	if c.MaxQuantity < 1 || c.MaxLines < 1 || c.KeepAnswers < time.Second || c.DrainFor < 0 {
+		err = errors.Join(err, errors.New("MAX_QUANTITY and MAX_LINES are at least 1, IDEMPOTENCY_TTL at least 1s, DRAIN_FOR at least 0s"))
+	}
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka))
+}
+
+func help(w io.Writer) error {
+	if _, err := fmt.Fprint(w, "api answers the REST and WebSocket calls of carts and books, and relays their changes to Kafka.\n"+
+		"It takes its settings from the environment:\n\n"); err != nil {
+		return err
+	}
+	return env.Help(w, &config{})
+}

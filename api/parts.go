@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	_ "net/http/pprof" //nolint:gosec // on PPROF_ADDR alone: the API has a handler of its own
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"cartstream/api/book"
+	"cartstream/api/cart"
+	"cartstream/api/live"
+	"cartstream/api/recovery"
+	"cartstream/api/relay"
+	"cartstream/api/rest"
+	"cartstream/schemas"
+	"cartstream/schemas/token"
+)
+
+// persistGroup is the consumer group that writes carts to MongoDB.
+const persistGroup = "persist"
+
+// parts are the pieces of the process, wired.
+type parts struct {
+	rest       rest.Config
+	gateway    *live.Gateway
+	background []func(context.Context) error
+	closers    []func() error
+	log        *slog.Logger
+}
+
+// close closes the connections, the newest first.
+func (p *parts) close() {
+	for i := range p.closers {
+		if err := p.closers[len(p.closers)-1-i](); err != nil {
+			p.log.Warn("close", "error", err)
+		}
+	}
+}
+
+// assemble wires the process. It waits for no engine.
+func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *parts, err error) {
+	p := &parts{log: log}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	instance := name()
+
+	// --- Tokens
+	tokens, err := token.New(cfg.JWT, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error { tokens.Close(); return nil })
+
+	// --- Engines
+	database, err := cfg.MongoDB.Open()
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error { return disconnect(database) })
+	kafka, err := book.NewProducer(cfg.Kafka)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error { kafka.Close(); return nil })
+
+	// --- Catalogue and carts
+	books := book.Open(book.Options{Database: database, Producer: kafka, Currency: cfg.Currency.Code, Logger: log, Registerer: registry})
+	redis, err := cfg.Redis.Options()
+	if err != nil {
+		return nil, err
+	}
+	carts, err := cart.Open(cart.Options{
+		Redis: redis, Shards: cfg.Redis.Shards, Currency: cfg.Currency.Code,
+		Limits:    cart.Limits{Quantity: cfg.MaxQuantity, Lines: cfg.MaxLines},
+		Catalogue: books.Cache(), KeepAnswers: cfg.KeepAnswers, AckKafka: cfg.Ack == "kafka", Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, carts.Close)
+	recoverer := recovery.New(recovery.Config{
+		Store: carts, Carts: database.Collection("carts"), Kafka: kadm.NewClient(kafka), Topic: schemas.CartEvents,
+		PersistGroup: persistGroup, Instance: instance, Log: log,
+	})
+	carts.RestoreWith(recoverer)
+
+	// --- Outbox to Kafka
+	relaying, err := relay.New(relay.Config{Outbox: carts, Kafka: cfg.Kafka, Shards: cfg.Redis.Shards, Instance: instance,
+		Logger: log, Registerer: registry})
+	if err != nil {
+		return nil, err
+	}
+	p.background = []func(context.Context) error{books.Run, recoverer.Run, relaying.Run}
+
+	// --- Callers
+	p.gateway = live.New(live.Config{
+		Carts: carts,
+		Feed:  func(l cart.Listener) live.Feed { return carts.Feed(l) },
+		Authenticate: func(ctx context.Context, raw string) (string, time.Time, error) {
+			c, err := tokens.Verify(ctx, raw)
+			return c.User, c.Expires, err
+		},
+		AllowedOrigins: cfg.HTTP.AllowedOrigins, Problem: rest.Refuse(log), Drain: cfg.DrainFor, Log: log, Registerer: registry,
+	})
+	p.rest = rest.Config{
+		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway,
+		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: carts.Count},
+		Registerer: registry, Gatherer: registry, Log: log,
+	}
+	return p, nil
+}
+
+// name tells this process from every other, earlier ones on the same host too.
+func name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "api"
+	}
+	return host + "-" + rand.Text()[:8]
+}
+
+func disconnect(d *mongo.Database) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := d.Client().Disconnect(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("disconnect from MongoDB: %w", err)
+	}
+	return nil
+}
+
+func pingKafka(client *kgo.Client) rest.Probe {
+	return func(ctx context.Context) (string, error) { return "", client.Ping(ctx) }
+}
+
+func pingMongoDB(d *mongo.Database) rest.Probe {
+	return func(ctx context.Context) (string, error) { return "", d.Client().Ping(ctx, nil) }
+}
