@@ -16,7 +16,7 @@ import (
 
 // exec runs a command with engines that nobody else uses, on free ports, and with their addresses in its
 // environment. They and their data are gone when it ends, when ctx ends, and when this process or the one
-// that started it is killed. The command's own failure is returned as it is, an *exec.ExitError.
+// that started it is killed. A command that fails by itself is a commandError.
 func (s *stack) exec(ctx context.Context, engines []install.Engine, command []string) (err error) {
 	if err := s.cache.Ensure(ctx, engines...); err != nil {
 		return err
@@ -46,7 +46,19 @@ func (s *stack) exec(ctx context.Context, engines []install.Engine, command []st
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	return cmd.Run()
+	err = cmd.Run()
+	var ended *exec.ExitError
+	if ctx.Err() == nil && errors.As(err, &ended) && ended.ExitCode() > 0 {
+		return commandError(ended.ExitCode())
+	}
+	return err
+}
+
+// commandError is the exit code of a command that exec ran and that failed.
+type commandError int
+
+func (e commandError) Error() string {
+	return fmt.Sprintf("the command ended with exit code %d", int(e))
 }
 
 // scratch makes a directory for this call alone, its own until unlock, and removes those of calls that

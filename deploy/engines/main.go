@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -38,11 +37,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	var ended *exec.ExitError
+	var ended commandError
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
-	case errors.As(err, &ended) && ended.ExitCode() > 0:
-		os.Exit(ended.ExitCode()) // the command of exec has said why
+	case errors.As(err, &ended):
+		os.Exit(int(ended)) // the command has said why
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "engines: interrupted")
 		os.Exit(1)

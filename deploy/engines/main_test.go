@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,6 +56,42 @@ func TestWhatIsMissingIsSaidWhereItCannotBeInstalled(t *testing.T) {
 			}
 			if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) > 0 {
 				t.Errorf("it left %v", files)
+			}
+		})
+	}
+}
+
+// The command's own exit code and sentence, seen from outside.
+func TestWhatFailsIsSaidInOneSentenceAndTheExitCode(t *testing.T) {
+	command := filepath.Join(t.TempDir(), "engines")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", command, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	bin := t.TempDir()
+	for name, script := range map[string]string{"java": "#!/bin/sh\n", "mvn": "#!/bin/sh\necho working\necho '[ERROR] out of luck'\nexit 9\n"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for claim, c := range map[string]struct {
+		args []string
+		code int
+		last string
+	}{
+		"an installation that fails": {[]string{"up", "kafka"}, 1, "engines: install Kafka: mvn failed: exit status 9: [ERROR] out of luck"},
+		"nothing that runs":          {[]string{"env"}, 1, "engines: no engine runs in"},
+		"a wrong call":               {[]string{"up", "mysql"}, 2, "installed and, unless -dir is given, the data."},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), command, c.args...)
+			cmd.Env = []string{"PATH=" + bin, install.CacheVariable + "=" + t.TempDir()}
+			out, err := cmd.CombinedOutput()
+			if got := cmd.ProcessState.ExitCode(); got != c.code {
+				t.Errorf("exit code %d, want %d: %v", got, c.code, err)
+			}
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			if last := lines[len(lines)-1]; !strings.HasPrefix(last, c.last) {
+				t.Errorf("it said %q, want %q", last, c.last)
 			}
 		})
 	}
