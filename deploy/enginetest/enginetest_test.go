@@ -121,7 +121,7 @@ func TestEmbeddedKafka(t *testing.T) {
 			for _, commit := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit} {
 				session, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(s.Addr), kgo.TransactionalID("state-0"),
 					kgo.ConsumerGroup("state"), kgo.ConsumeTopics("cart.events.v1"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-					kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets())
+					kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 				check(t, err)
 				if n := len(session.PollFetches(ctx).Records()); n != 1 {
 					t.Fatalf("polled %d records", n)
@@ -192,7 +192,7 @@ func TestNothingIsLeftAfterATestIsKilled(t *testing.T) {
 	}
 	enginetest.Redis(t) // so that the victim needn't build the engines first
 	ctx := testContext(t)
-	victim := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // this very binary
+	victim := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+t.Name()+"$")
 	victim.Env = append(os.Environ(), asVictim+"=1")
 	stdout, err := victim.StdoutPipe()
 	check(t, err)

@@ -154,7 +154,7 @@ func (c *checkout) write(path, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		c.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil { //nolint:gosec // some are scripts
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		c.Fatal(err)
 	}
 }

@@ -45,7 +45,10 @@ func (s *stack) awaitReady(ctx context.Context, r running) error {
 				}
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("%s is not ready after %v: %s (its log: %s)", name, readyWithin, errors.Join(err, errors.New(why)), s.logFile(name))
+				if err == nil {
+					err = errors.New(why)
+				}
+				return fmt.Errorf("%s is not ready after %v: %w (its log: %s)", name, readyWithin, err, s.logFile(name))
 			}
 			if err := pause(ctx, 50*time.Millisecond); err != nil {
 				return err

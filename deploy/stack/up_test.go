@@ -88,16 +88,9 @@ func kill(t *testing.T, c *checkout, name string) {
 }
 
 func TestUpFailsWithOneSentenceAndLeavesNothingRunning(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = taken.Close() }()
+	taken := listener(t)
 	_, takenPort, _ := net.SplitHostPort(taken.Addr().String())
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	nobody := listener(t)
 	nobodyAddr := nobody.Addr().String()
 	_ = nobody.Close()
 
@@ -143,6 +136,17 @@ func TestUpFailsWithOneSentenceAndLeavesNothingRunning(t *testing.T) {
 			}
 		})
 	}
+}
+
+// listener listens on a free port until the end of the test.
+func listener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
 }
 
 func TestUpInterruptedLeavesNothingRunning(t *testing.T) {
@@ -239,11 +243,7 @@ func TestUpWithDocker(t *testing.T) {
 	})
 	t.Run("an engine that the environment names is not started", func(t *testing.T) {
 		c, calls := newDocker(t, "there")
-		mine, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = mine.Close() }()
+		mine := listener(t)
 		t.Setenv("REDIS_ADDRS", mine.Addr().String())
 		contains(t, c.must("up", "--free-ports"), mine.Addr().String()+"  (yours)")
 		contains(t, calls(), "up --detach --wait kafka mongodb ")

@@ -66,7 +66,7 @@ func (s *stack) follow(ctx context.Context, url, user string, env map[string]str
 		return 0, fatalError{err}
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	conn, resp, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{
+	conn, resp, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{ //nolint:bodyclose // Dial has closed it
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	cancel()
