@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
@@ -73,7 +74,10 @@ func isUnsent(err error) bool {
 	var (
 		none   topology.ServerSelectionError
 		queued topology.WaitQueueTimeoutError
+		closed topology.PoolError
+		paused driver.RetryablePoolError // until a server that went away is back
 		dialed *net.OpError
 	)
-	return errors.As(err, &none) || errors.As(err, &queued) || errors.As(err, &dialed) && dialed.Op == "dial"
+	return errors.As(err, &none) || errors.As(err, &queued) || errors.As(err, &closed) || errors.As(err, &paused) ||
+		errors.As(err, &dialed) && dialed.Op == "dial"
 }
