@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"cartstream/schemas/env"
+)
+
+// config is all that the environment says.
+type config struct {
+	OpsAddr string `env:"OPS_ADDR" envDefault:":8090" help:"where health, readiness and metrics are served"`
+
+	Redis    env.Redis
+	Kafka    env.Kafka
+	MongoDB  env.MongoDB
+	JWT      env.JWT
+	Currency env.Currency
+	Log      env.Log
+}
+
+// readConfig returns everything that is wrong with the environment as one error.
+func readConfig() (config, error) {
+	var c config
+	err := env.Parse(&c)
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka))
+}
+
+// choose returns the table's entries of those names, in its order; all of them without a name.
+func choose(names []string) ([]entry, error) {
+	if len(names) == 0 {
+		return table, nil
+	}
+	var chosen []entry
+	var known []string
+	for _, e := range table {
+		known = append(known, e.name)
+		if slices.Contains(names, e.name) {
+			chosen = append(chosen, e)
+		}
+	}
+	var faults []error
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			faults = append(faults, fmt.Errorf("unknown consumer %q: there are %s", name, strings.Join(known, ", ")))
+		}
+	}
+	return chosen, errors.Join(faults...)
+}
+
+func help(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	// Errors stay in the writer: Flush reports them.
+	_, _ = fmt.Fprint(t, "consumers [name…] runs the consumers of these names, all without a name:\n\n")
+	for _, e := range table {
+		_, _ = fmt.Fprintf(t, "  %s\t%s\n", e.name, e.carries)
+	}
+	_, _ = fmt.Fprint(t, "\nThe environment, with defaults:\n\n")
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return env.Help(w, &config{})
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"cartstream/api/cart"
+)
+
+// engines are the connections that the consumers share. None waits for its engine to be there.
+type engines struct {
+	carts *cart.Store
+	mongo *mongo.Database
+	kafka *kgo.Client           // for topics and readiness; each consumer has one of its own
+	redis redis.UniversalClient // for readiness
+}
+
+func connect(cfg config, log *slog.Logger) (*engines, error) {
+	e := &engines{}
+	if err := e.open(cfg, log); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	return e, nil
+}
+
+func (e *engines) open(cfg config, log *slog.Logger) error {
+	options, err := cfg.Redis.Options()
+	if err != nil {
+		return err
+	}
+	e.carts, err = cart.Open(cart.Options{
+		Redis: options, Shards: cfg.Redis.Shards, Currency: cfg.Currency.Code, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("open carts: %w", err)
+	}
+	probing := *options
+	probing.PoolSize = 1
+	e.redis = redis.NewUniversalClient(&probing)
+	if e.mongo, err = cfg.MongoDB.Open(); err != nil {
+		return err
+	}
+	kafka, err := cfg.Kafka.Options()
+	if err != nil {
+		return err
+	}
+	if e.kafka, err = kgo.NewClient(kafka...); err != nil {
+		return fmt.Errorf("open Kafka: %w", err)
+	}
+	return nil
+}
+
+// close closes what was opened.
+func (e *engines) close() error {
+	var faults []error
+	if e.carts != nil {
+		faults = append(faults, e.carts.Close())
+	}
+	if e.redis != nil {
+		faults = append(faults, e.redis.Close())
+	}
+	if e.mongo != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		faults = append(faults, e.mongo.Client().Disconnect(ctx))
+	}
+	if e.kafka != nil {
+		e.kafka.Close()
+	}
+	return errors.Join(faults...)
+}
+
+// probes ask each engine whether it answers.
+func (e *engines) probes() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"redis":   func(ctx context.Context) error { return e.redis.Ping(ctx).Err() },
+		"kafka":   e.kafka.Ping,
+		"mongodb": func(ctx context.Context) error { return e.mongo.Client().Ping(ctx, readpref.Primary()) },
+	}
+}

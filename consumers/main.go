@@ -1,0 +1,73 @@
+// Command consumers is the read side: it carries what happens to carts from Kafka to where it is needed.
+//
+//	consumers [name…]   runs the named consumers, all without a name, until SIGINT or SIGTERM
+//	consumers --help    lists the consumers and the environment
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cartstream/consumers/persist"
+	"cartstream/consumers/push"
+	"cartstream/consumers/runner"
+	"cartstream/schemas/env"
+)
+
+// table lists the consumers. Each is a group of its own: it sees every event, and its trouble is nobody else's.
+var table = []entry{
+	{"persist", "cart.events → MongoDB", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
+		return persist.Consumer(persist.New(e.mongo, e.carts, reg, log))
+	}},
+	{"push", "cart.events → Redis pub/sub → WebSockets", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
+		return push.Consumer(e.carts, reg, log)
+	}},
+}
+
+// entry is a consumer by its name, which is its group too, and what it carries where.
+type entry struct {
+	name, carries string
+	declare       func(*engines, prometheus.Registerer, *slog.Logger) runner.Runnable
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command returns the exit code: 2 for what whoever started this has to change, 1 for what went wrong later.
+func command(ctx context.Context, args []string, out, complaints io.Writer) int {
+	if slices.ContainsFunc(args, func(a string) bool { return a == "--help" || a == "-help" || a == "-h" }) {
+		if err := help(out); err != nil {
+			return 1
+		}
+		return 0
+	}
+	chosen, unknown := choose(args)
+	cfg, faults := readConfig()
+	if err := errors.Join(unknown, faults); err != nil {
+		_, _ = fmt.Fprintf(complaints, "consumers: %v\n", err) // nobody is left to tell
+		return 2
+	}
+	log := cfg.Log.Logger(complaints)
+	err := run(ctx, cfg, chosen, log)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, env.ErrPartitions):
+		log.Error("refusing to start", "error", err)
+		return 2
+	}
+	log.Error("ended", "error", err)
+	return 1
+}

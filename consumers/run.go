@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
+	"cartstream/schemas/env"
+)
+
+// run runs the consumers until ctx ends and then drains them: first the consumers end what they have in hand, then the
+// ops server, then the connections. It starts, and stays up, whatever engine is away.
+func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Connections
+
+	e, err := connect(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+
+	// Consumers
+
+	kafka, err := cfg.Kafka.Options()
+	if err != nil {
+		return err
+	}
+	var consumers []runner.Runnable
+	for _, c := range chosen {
+		consumers = append(consumers, c.declare(e, registry, log.With("consumer", c.name)))
+	}
+	r, err := runner.New(runner.Config{
+		Kafka: kafka, DeadLetters: schemas.CartDLQ, Logger: log, Registerer: registry,
+	}, consumers...)
+	if err != nil {
+		return err
+	}
+
+	// Ops server
+
+	o, err := listen(ctx, cfg.OpsAddr, e, registry, log)
+	if err != nil {
+		return err
+	}
+
+	// Everything runs
+
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return o.Run(serving) })
+	g.Go(func() error {
+		defer stopServing()
+		context.AfterFunc(ctx, o.drain)
+		if err := ensureTopics(ctx, cfg.Kafka, e, log); err != nil || ctx.Err() != nil {
+			return err
+		}
+		log.Info("consuming", "consumers", names(chosen))
+		return r.Run(ctx)
+	})
+	return g.Wait()
+}
+
+func names(chosen []entry) (names []string) {
+	for _, e := range chosen {
+		names = append(names, e.name)
+	}
+	return names
+}
+
+// ensureTopics returns once every topic is there, or nil when ctx ends first. An error is one that no waiting can cure.
+func ensureTopics(ctx context.Context, k env.Kafka, e *engines, log *slog.Logger) error {
+	for waited := 0; ; waited++ {
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := k.EnsureTopics(attempt, e.kafka)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, env.ErrPartitions):
+			return fmt.Errorf("topics: %w", err)
+		case ctx.Err() != nil:
+			return nil
+		case waited%20 == 0: // twice a minute at most
+			log.Warn("waiting for Kafka to have the topics", "error", err)
+		}
+		select {
+		case <-time.After(500*time.Millisecond + rand.N(time.Second)): //nolint:gosec // jitter
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
