@@ -116,7 +116,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	})
 	p.rest = rest.Config{
 		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway,
-		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: carts.Count},
+		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: recoverer.Count},
 		Registerer: registry, Gatherer: registry, Log: log,
 	}
 	return p, nil

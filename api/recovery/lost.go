@@ -33,25 +33,49 @@ var errBehind = errors.New("persist has not stored every change yet")
 // tails remembers, while shards are lost, how far Kafka's log reached when the loss was seen, and whether MongoDB has
 // caught up with that.
 type tails struct {
-	mu     sync.Mutex
-	ends   map[int32]int64 // nil: not seen yet
-	stored bool
+	mu         sync.Mutex
+	lost       int             // shards that lost their data
+	generation int64           // the newest under which some did
+	ends       map[int32]int64 // nil: not seen yet
+	stored     bool
 }
 
-// forget lets the next loss begin anew.
-func (t *tails) forget(nothingLost bool) {
-	if nothingLost {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.ends, t.stored = nil, false
+// saw notes shards that lost their data. Where one did so under a new generation, Kafka's log is looked at anew.
+func (t *tails) saw(lost []found) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost = max(t.lost, len(lost))
+	for _, f := range lost {
+		if f.Number > t.generation {
+			t.generation, t.ends, t.stored = f.Number, nil, false
+		}
 	}
 }
 
-// waiting reports whether a loss is being recovered from.
-func (t *tails) waiting() bool {
+// settle notes how many shards are lost when all nodes were looked at.
+func (t *tails) settle(lost int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ends != nil
+	t.lost = lost
+}
+
+// waiting returns how many shards are lost, and how many of them can't be served yet.
+func (t *tails) waiting() (lost, closed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stored {
+		return t.lost, 0
+	}
+	return t.lost, t.lost
+}
+
+// Count returns how many shards this process can serve, and how many it can't: those without a generation that it
+// knows, and those that lost their data while MongoDB doesn't hold everything yet.
+func (r *Recovery) Count() (ready, recovering int) {
+	ready, recovering = r.Store.Count()
+	_, closed := r.tails.waiting()
+	closed = min(closed, ready)
+	return ready - closed, recovering + closed
 }
 
 // caughtUp returns nil once MongoDB holds what Kafka had when the loss was seen.
@@ -71,7 +95,14 @@ func (r *Recovery) caughtUp(ctx context.Context) error {
 		}
 		t.ends = ends
 	}
+	if len(t.ends) == 0 {
+		t.stored = true
+		return nil
+	}
 	committed, err := r.Kafka.FetchOffsets(ctx, r.PersistGroup)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return errBehind
+	}
 	if err != nil {
 		return fmt.Errorf("how far %s has read: %w", r.PersistGroup, err)
 	}
@@ -185,6 +216,5 @@ func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error 
 		}
 	}
 	r.Log.InfoContext(ctx, "lost shards hold every cart again", "shards", len(lost), "carts", carts)
-	r.tails.forget(true)
 	return nil
 }

@@ -56,7 +56,7 @@ func (r *Recovery) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for looked := false; ; looked = true {
 		_, recovering := r.Store.Count()
-		if recovering > 0 || !looked || r.tails.waiting() {
+		if lost, _ := r.tails.waiting(); recovering > 0 || !looked || lost > 0 {
 			if err := r.pass(ctx); err != nil {
 				return err
 			}
@@ -72,8 +72,11 @@ func (r *Recovery) Run(ctx context.Context) error {
 
 // pass looks at every node once.
 func (r *Recovery) pass(ctx context.Context) error {
+	lost := 0
+	defer func() { r.tails.settle(lost) }()
 	for _, node := range r.Store.Nodes(ctx) {
-		err := r.node(ctx, node)
+		here, err := r.node(ctx, node)
+		lost += here
 		if closing := node.Close(); err == nil {
 			err = closing
 		}
@@ -105,13 +108,46 @@ func (f found) lost() bool {
 	return f.state == cart.Absent || f.state == cart.Lost || f.state == cart.RaisingLost
 }
 
-// node opens the closed shards of one node, then brings back the carts of those that lost theirs.
-func (r *Recovery) node(ctx context.Context, n *cart.Node) error {
+// node opens the closed shards of one node, then brings back the carts of those that lost theirs. It returns how many
+// shards are lost still.
+func (r *Recovery) node(ctx context.Context, n *cart.Node) (int, error) {
 	shards, err := inspect(ctx, n)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var closed, lost []found
+	closed, lost := sort(shards)
+	r.tails.saw(lost)
+	if len(closed)+len(lost) == 0 {
+		return 0, nil
+	}
+	if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
+		return len(lost), err
+	}
+	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
+	if err := n.CheckShards(ctx); err != nil {
+		return len(lost), err
+	}
+	if len(closed) > 0 {
+		if err := r.open(ctx, n, shards, closed); err != nil {
+			return len(lost), err
+		}
+		if shards, err = inspect(ctx, n); err != nil {
+			return len(lost), err
+		}
+		_, lost = sort(shards)
+		r.tails.saw(lost)
+	}
+	if len(lost) == 0 {
+		return 0, nil
+	}
+	if err := r.sweep(ctx, n, lost); err != nil {
+		return len(lost), err
+	}
+	return 0, nil
+}
+
+// sort returns the shards that are closed, and those that lost their data.
+func sort(shards []found) (closed, lost []found) {
 	for _, f := range shards {
 		if f.closed() {
 			closed = append(closed, f)
@@ -120,21 +156,7 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) error {
 			lost = append(lost, f)
 		}
 	}
-	r.tails.forget(len(lost) == 0)
-	if len(closed)+len(lost) == 0 {
-		return nil
-	}
-	if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
-		return err
-	}
-	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
-	if err := n.CheckShards(ctx); err != nil {
-		return err
-	}
-	if len(closed) > 0 {
-		return r.open(ctx, n, shards, closed) // the sweep finds what is lost in the next pass
-	}
-	return r.sweep(ctx, n, lost)
+	return closed, lost
 }
 
 func inspect(ctx context.Context, n *cart.Node) ([]found, error) {
