@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -23,7 +25,7 @@ const (
 )
 
 // Publish hands the notices to Redis pub/sub, each user's in their order, and returns once Redis took them or failed to.
-// Notices for a server that doesn't answer are dropped after a second at most, the others are not held up; the error says
+// Notices for a server that does not answer are dropped after two seconds at most, the others go out at once; the error says
 // how many were. Whoever follows has to expect that: pub/sub may lose a notice anyway, or repeat it.
 func (s *Store) Publish(ctx context.Context, notices []Notice) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -58,6 +60,9 @@ func (s *Store) Publish(ctx context.Context, notices []Notice) error {
 // publishTo returns one error for each notice that was not published.
 func (s *Store) publishTo(ctx context.Context, client *redis.Client, group []Notice) (failed []error) {
 	for len(group) > 0 {
+		if err := ctx.Err(); err != nil {
+			return append(failed, slices.Repeat([]error{err}, len(group))...)
+		}
 		n, size := 0, 0
 		for n < len(group) && n < noticesAtOnce && (n == 0 || size+len(group[n].Payload) <= noticeBytesAtOnce) {
 			size += len(group[n].Payload)
@@ -84,7 +89,7 @@ func (s *Store) publishOnce(ctx context.Context, client *redis.Client, group []N
 	retries := map[*redis.Client][]Notice{}
 	for i, n := range again {
 		client, err := s.nodes.node(ctx, s.nodes.shardOf(n.User))
-		if err != nil || errors.Is(lost[i], context.DeadlineExceeded) {
+		if err != nil || tooLate(ctx, lost[i]) {
 			failed = append(failed, lost[i])
 			continue
 		}
@@ -95,6 +100,12 @@ func (s *Store) publishOnce(ctx context.Context, client *redis.Client, group []N
 		failed = append(failed, lost...)
 	}
 	return failed
+}
+
+// tooLate reports whether there is no time left to try again.
+func tooLate(ctx context.Context, err error) bool {
+	var slow net.Error
+	return ctx.Err() != nil || errors.As(err, &slow) && slow.Timeout()
 }
 
 // publishPipeline returns the notices that were not published, each with its error.

@@ -55,7 +55,7 @@ func (l *link) run(ctx context.Context) {
 		if err == nil {
 			continue
 		}
-		if !l.nodes.moved(ctx, err) && errors.Is(err, errMoved) {
+		if !l.nodes.moved(ctx, err) && errors.Is(err, errMoved) && l.nodes.cluster != nil {
 			l.nodes.cluster.ReloadState(ctx)
 		}
 		wait := min(relinkAfter<<min(failures, 10), relinkAtMost)

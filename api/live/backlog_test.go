@@ -52,7 +52,7 @@ func dropped(l schemas.Line) []schemas.Line {
 func TestABacklogOnlySendsWhatMayComeNext(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		truth := &shop{view: cart.View{Generation: 5}, fresh: true}
-		client := NewFollower()
+		client := newFollower()
 		b := backlog{sent: nothing}
 		b.load()
 		read := truth.view // by the load under way
@@ -66,7 +66,7 @@ func TestABacklogOnlySendsWhatMayComeNext(t *testing.T) {
 		}
 		send := func() {
 			if f, ok := b.take(); ok {
-				if err := client.Apply(f.text); err != nil {
+				if err := client.apply(f.text); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -7,18 +7,18 @@ import (
 	"cartstream/schemas"
 )
 
-// Follower does what the contract asks of a client: it applies each frame to its cart, and finds fault with every frame
+// follower does what the contract asks of a client: it applies each frame to its cart, and finds fault with every frame
 // that does not come next.
-type Follower struct {
+type follower struct {
 	Cart   schemas.Cart
 	Frames []string // types, in order
 }
 
-// NewFollower has seen nothing yet.
-func NewFollower() *Follower { return &Follower{Cart: schemas.Cart{Epoch: -1}} }
+// newFollower has seen nothing yet.
+func newFollower() *follower { return &follower{Cart: schemas.Cart{Epoch: -1}} }
 
-// Apply returns what is wrong with a frame.
-func (f *Follower) Apply(text []byte) error {
+// apply returns what is wrong with a frame.
+func (f *follower) apply(text []byte) error {
 	var m struct {
 		Type           string
 		Cart           *schemas.Cart

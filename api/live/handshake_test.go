@@ -31,8 +31,8 @@ func (still) Follow(string) <-chan struct{} {
 	return confirmed
 }
 
-// serve runs a gateway on real connections, behind what wrap puts before it.
-func serve(t testing.TB, wrap func(http.Handler) http.Handler) *httptest.Server {
+// quiet runs a gateway until the test ends.
+func quiet(t testing.TB) *Gateway {
 	t.Helper()
 	g := New(Config{
 		Carts: still{}, Feed: func(cart.Listener) Feed { return still{} }, Authenticate: authenticate,
@@ -48,12 +48,18 @@ func serve(t testing.TB, wrap func(http.Handler) http.Handler) *httptest.Server 
 		_ = g.Run(ctx)
 		close(ended)
 	}()
-	server := httptest.NewServer(wrap(g))
 	t.Cleanup(func() {
-		server.Close()
 		stop()
 		<-ended
 	})
+	return g
+}
+
+// serve runs a gateway on real connections, behind what wrap puts before it.
+func serve(t testing.TB, wrap func(http.Handler) http.Handler) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(wrap(quiet(t)))
+	t.Cleanup(server.Close)
 	return server
 }
 

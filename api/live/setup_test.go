@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +25,13 @@ import (
 	"cartstream/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv("LIVE_CLIENTS")); err == nil {
+		clients(n, os.Getenv("LIVE_URL"))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is a gateway with all around it inside a synctest bubble: carts, a feed, and a network of pipes, which hold
 // nothing back: who doesn't read makes the other side wait.
@@ -221,7 +229,7 @@ func (p pipes) Addr() net.Addr {
 
 // device is a client that checks every frame it gets.
 type device struct {
-	*Follower
+	*follower
 	t    *testing.T
 	conn *websocket.Conn
 	pipe net.Conn
@@ -230,7 +238,7 @@ type device struct {
 // dial answers with the status where the socket isn't opened.
 func (w *world) dial(token, query string, header http.Header) (*device, int) {
 	w.t.Helper()
-	d := &device{Follower: NewFollower(), t: w.t}
+	d := &device{follower: newFollower(), t: w.t}
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		w.network <- server
@@ -284,7 +292,7 @@ func (d *device) next() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if err := d.Apply(text); err != nil {
+	if err := d.apply(text); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -299,7 +307,7 @@ func (d *device) follow() <-chan websocket.StatusCode {
 				ended <- websocket.CloseStatus(err)
 				return
 			}
-			if err := d.Apply(text); err != nil {
+			if err := d.apply(text); err != nil {
 				d.t.Error(err)
 			}
 		}

@@ -112,7 +112,7 @@ func TestAClientThatTakesALargeCartSlowlyIsNotCutOff(t *testing.T) {
 				break
 			}
 		}
-		if err := d.Apply(got.Bytes()); err != nil {
+		if err := d.apply(got.Bytes()); err != nil {
 			t.Error(err)
 		}
 	})
