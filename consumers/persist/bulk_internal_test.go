@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"errors"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -35,10 +36,10 @@ func TestAnEngineThatIsAwayGoesBeforeARefusal(t *testing.T) {
 	away, refused := &write{user: "u1"}, &write{user: "u2"}
 	answer([]*write{away}, mongo.WriteError{Code: 10107})
 	answer([]*write{refused}, mongo.WriteError{Code: 121})
-	if err := worst([]*write{refused, away, {}}); err != away.down {
+	if err := worst([]*write{refused, away, {}}); !errors.Is(err, away.down) {
 		t.Errorf("the batch fails with %v, so a record is tried singly while MongoDB is away", err)
 	}
-	if err := worst([]*write{{}, refused}); err != refused.refused {
+	if err := worst([]*write{{}, refused}); !errors.Is(err, refused.refused) {
 		t.Errorf("the batch fails with %v, not with the refusal", err)
 	}
 	if err := worst([]*write{{}}); err != nil {

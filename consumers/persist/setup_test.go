@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -75,7 +74,7 @@ func connect(t testing.TB, uri string, monitor *event.CommandMonitor) *mongo.Dat
 	return client.Database(u.Database)
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // document returns what is stored for the user, and whether anything is.
 func (b *bundle) document(t require, user string) (schemas.Cart, bool) {

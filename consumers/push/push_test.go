@@ -3,7 +3,6 @@ package push_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -68,7 +67,7 @@ func setup(t *testing.T) *bundle {
 	must(t, err)
 	t.Cleanup(client.Close)
 	b := &bundle{t: t, redis: &pubsub{seen: map[string][]string{}}, metrics: prometheus.NewRegistry(), kafka: client}
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	r, err := runner.New(runner.Config{Kafka: []kgo.Opt{brokers}, DeadLetters: schemas.CartDLQ, Logger: quiet},
 		push.Consumer(b.redis, b.metrics, quiet))
 	must(t, err)
