@@ -251,9 +251,13 @@ func (s *Store) head(ctx context.Context, user string) (Tag, error) {
 	return tag, r.err
 }
 
+// ErrLost is in the chain of an *Unavailable that says that the cart's shard lost its data and that nobody in this process
+// brings the cart back. What MongoDB has is the newest that there is of it.
+var ErrLost = errors.New("lost, and no one here restores carts")
+
 // restore asks for a cart that its shard lost.
 func (s *Store) restore(ctx context.Context, user string) error {
-	err := errors.New("no one here restores carts")
+	err := ErrLost
 	if s.restorer != nil {
 		err = s.restorer.Restore(ctx, user)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"cartstream/api/cart"
 	"cartstream/deploy/enginetest"
 	"cartstream/schemas"
 )
@@ -70,6 +71,17 @@ func TestOnlyTheFullSyncWaitsForARecoveringShard(t *testing.T) {
 	must(t, b.store.Apply(t.Context(), incoming))
 	doc, _ = b.document(t, "gap")
 	same(t, "the cart with the gap", doc, gap.newest())
+}
+
+// Recovery brings such a cart back from its document once this consumer has read all of Kafka.
+func TestAFullSyncDoesNotWaitForACartThatComesBackFromItsOwnDocument(t *testing.T) {
+	b := setup(t)
+	h := story("u1", 9)
+	b.put(t, h.after[2])
+	b.redis.recovering(cart.ErrLost)
+	must(t, b.store.Apply(t.Context(), batch(h.changes[5:7]...)))
+	doc, _ := b.document(t, "u1")
+	same(t, "the document", doc, h.after[2])
 }
 
 func TestAParkedRecordHasItsCartBroughtUpToRedis(t *testing.T) {

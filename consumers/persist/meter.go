@@ -30,7 +30,7 @@ func newMeter(reg prometheus.Registerer) *meter {
 		},
 		syncs: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "cartstream_persist_full_syncs_total",
-			Help: "Carts read whole from Redis, by whether it has one (done) or not (missing).",
+			Help: "Carts read whole from Redis, by whether it has one (done), has none (missing), or lost it and gets it back from the document (lost).",
 		}, []string{"outcome"}),
 		written: f.NewCounter(prometheus.CounterOpts{
 			Name: "cartstream_persist_documents_written_total",

@@ -4,6 +4,7 @@ package persist
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -128,6 +129,14 @@ func (s *Store) Sync(ctx context.Context, user string) error {
 // sync is Sync for w's user and adds to its outcome.
 func (s *Store) sync(ctx context.Context, w *write) {
 	view, err := s.carts.Get(ctx, w.user)
+	if errors.Is(err, cart.ErrLost) {
+		// Recovery brings the cart back from the document, and waits for this very consumer to have read all of Kafka:
+		// to wait for recovery would be to wait for ever.
+		s.log.Warn("a change is missing of a cart that Redis lost", "user", w.user,
+			"changeEpoch", w.gap.Epoch, "changeVersion", w.gap.Version)
+		s.meter.syncs.WithLabelValues("lost").Inc()
+		return
+	}
 	if err != nil {
 		down([]*write{w}, fmt.Errorf("full sync of cart %s: %w", w.user, err))
 		return
