@@ -141,9 +141,13 @@ func (p *publisher) complain() {
 func (p *publisher) createIndexes(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // of a large catalogue
 	defer cancel()
-	_, err := p.books.Indexes().CreateMany(ctx, indexes())
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		p.log.Warn("can't create the indexes of the catalogue yet", "error", err)
+	for _, index := range indexes() { // one at a time: FerretDB 1 can't skip several that exist in one call
+		if _, err := p.books.Indexes().CreateOne(ctx, index); err != nil {
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				p.log.Warn("can't create the indexes of the catalogue yet", "error", err)
+			}
+			return false
+		}
 	}
-	return err == nil
+	return true
 }
