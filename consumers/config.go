@@ -15,6 +15,8 @@ import (
 type config struct {
 	OpsAddr string `env:"OPS_ADDR" envDefault:":8090" help:"where health, readiness and metrics are served"`
 
+	PprofAddr string `env:"CONSUMERS_PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
+
 	Redis    env.Redis
 	Kafka    env.Kafka
 	MongoDB  env.MongoDB

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -19,8 +18,7 @@ import (
 type engines struct {
 	carts *cart.Store
 	mongo *mongo.Database
-	kafka *kgo.Client           // for topics and readiness; each consumer has one of its own
-	redis redis.UniversalClient // for readiness
+	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 }
 
 func connect(cfg config, log *slog.Logger) (*engines, error) {
@@ -42,9 +40,6 @@ func (e *engines) open(cfg config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("open carts: %w", err)
 	}
-	probing := *options
-	probing.PoolSize = 1
-	e.redis = redis.NewUniversalClient(&probing)
 	if e.mongo, err = cfg.MongoDB.Open(); err != nil {
 		return err
 	}
@@ -64,9 +59,6 @@ func (e *engines) close() error {
 	if e.carts != nil {
 		faults = append(faults, e.carts.Close())
 	}
-	if e.redis != nil {
-		faults = append(faults, e.redis.Close())
-	}
 	if e.mongo != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -78,11 +70,15 @@ func (e *engines) close() error {
 	return errors.Join(faults...)
 }
 
-// probes ask each engine whether it answers.
-func (e *engines) probes() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"redis":   func(ctx context.Context) error { return e.redis.Ping(ctx).Err() },
-		"kafka":   e.kafka.Ping,
-		"mongodb": func(ctx context.Context) error { return e.mongo.Client().Ping(ctx, readpref.Primary()) },
+// probe asks an engine whether it answers. The notice, where there is one, says that it is not set up as it should be.
+type probe func(context.Context) (notice string, err error)
+
+func (e *engines) probes() map[string]probe {
+	return map[string]probe{
+		"redis": e.carts.Ping,
+		"kafka": func(ctx context.Context) (string, error) { return "", e.kafka.Ping(ctx) },
+		"mongodb": func(ctx context.Context) (string, error) {
+			return "", e.mongo.Client().Ping(ctx, readpref.Primary())
+		},
 	}
 }

@@ -28,7 +28,7 @@ type ops struct {
 	listener net.Listener
 	server   *http.Server
 	log      *slog.Logger
-	probes   map[string]func(context.Context) error
+	probes   map[string]probe
 	draining atomic.Bool
 
 	mu    sync.Mutex // held while the engines are asked
@@ -91,7 +91,7 @@ func (o *ops) drain() { o.draining.Store(true) }
 
 // ready answers 503 where no consumer can do anything: Kafka is away, or the process is draining. Else 200.
 func (o *ops) ready(w http.ResponseWriter, r *http.Request) {
-	found := o.probe(context.WithoutCancel(r.Context()))
+	found := o.ask(context.WithoutCancel(r.Context()))
 	if o.draining.Load() {
 		found.Status = "unavailable"
 	}
@@ -102,8 +102,8 @@ func (o *ops) ready(w http.ResponseWriter, r *http.Request) {
 	answer(w, status, found)
 }
 
-// probe asks all engines at once, or tells what was found a moment ago.
-func (o *ops) probe(ctx context.Context) readiness {
+// ask asks all engines at once, or tells what was found a moment ago.
+func (o *ops) ask(ctx context.Context) readiness {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.asked) < probeEvery {
@@ -112,12 +112,15 @@ func (o *ops) probe(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, probeFor)
 	defer cancel()
 	type state struct {
-		name string
-		err  error
+		name, notice string
+		err          error
 	}
 	states := make(chan state, len(o.probes))
 	for name, ask := range o.probes {
-		go func() { states <- state{name, ask(ctx)} }()
+		go func() {
+			notice, err := ask(ctx)
+			states <- state{name, notice, err}
+		}()
 	}
 	found := readiness{Status: "ready", Engines: map[string]engine{}}
 	for name := range o.probes {
@@ -127,7 +130,7 @@ func (o *ops) probe(ctx context.Context) readiness {
 		select {
 		case s := <-states:
 			if s.err == nil {
-				found.Engines[s.name] = engine{State: "up"}
+				found.Engines[s.name] = engine{State: "up", Detail: s.notice}
 			} else {
 				o.log.Debug("engine not ready", "engine", s.name, "error", s.err)
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	_ "net/http/pprof" //nolint:gosec // on CONSUMERS_PPROF_ADDR alone: the ops server has a handler of its own
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +62,9 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.Run(serving) })
+	if cfg.PprofAddr != "" {
+		g.Go(func() error { return profile(serving, cfg.PprofAddr) })
+	}
 	g.Go(func() error {
 		defer stopServing()
 		context.AfterFunc(ctx, o.drain)
@@ -70,6 +75,16 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		return r.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// profile serves net/http/pprof on an address of its own, which nobody outside should reach.
+func profile(ctx context.Context, addr string) error {
+	server := &http.Server{Addr: addr, Handler: http.DefaultServeMux, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("CONSUMERS_PPROF_ADDR: %w", err)
+	}
+	return nil
 }
 
 func names(chosen []entry) (names []string) {
