@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -18,8 +17,6 @@ const (
 	blockFull     = 20 * time.Millisecond
 	failedRead    = 50 * time.Millisecond // doubles to
 	failedReadMax = time.Second
-	trimTimeout   = time.Second
-	failedTrim    = 250 * time.Millisecond
 )
 
 // lane is the shards that are read together, and waits for none of another lane.
@@ -31,19 +28,14 @@ type lane struct {
 	readable  chan struct{} // there may be more to read
 	trimmable chan struct{} // there may be more to trim
 	entrySize int           // of late, in bytes
-}
-
-// asked is a cursor, and what it was read for.
-type asked struct {
-	shard       *shard
-	incarnation uint64
+	cursors   []schemas.OutboxCursor
 }
 
 // read reads what belongs to this instance and sends it, until ctx ends.
 func (l *lane) read(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		cursors, askers, wait, limit := l.plan(time.Now())
+		cursors, wait, limit := l.plan(time.Now())
 		if len(cursors) == 0 {
 			l.pause(ctx, l.readable, wait)
 			continue
@@ -65,18 +57,18 @@ func (l *lane) read(ctx context.Context) {
 		}
 		failures = 0
 		for _, b := range batches {
-			l.received(ctx, b, askers)
+			l.received(ctx, b)
 		}
 	}
 }
 
 // plan returns the cursors to read now, how long to wait for entries, and how many to read a shard. Without a cursor it
 // returns for how long there is nothing to do at the most.
-func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, askers map[int]asked, wait time.Duration, limit int) {
+func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, wait time.Duration, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait, limit = time.Minute, max(1, min(readBytes/l.entrySize, readEntries))
-	askers = make(map[int]asked)
+	cursors = l.cursors[:0] // the last read is over
 	full := false
 	for _, s := range l.shards {
 		switch {
@@ -87,7 +79,7 @@ func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, askers map[i
 			full = true
 		default:
 			cursors = append(cursors, schemas.OutboxCursor{Shard: s.number, After: s.after, Generation: s.generation})
-			askers[s.number] = asked{s, s.incarnation}
+			s.asked = s.incarnation
 		}
 	}
 	switch {
@@ -99,7 +91,8 @@ func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, askers map[i
 	default:
 		wait = min(wait, block)
 	}
-	return cursors, askers, wait, limit
+	l.cursors = cursors
+	return cursors, wait, limit
 }
 
 // pause waits for c, for d at most.
@@ -114,15 +107,14 @@ func (l *lane) pause(ctx context.Context, c <-chan struct{}, d time.Duration) {
 }
 
 // received queues what a read found, and sends it where the shard has nothing in flight.
-func (l *lane) received(ctx context.Context, b schemas.OutboxBatch, askers map[int]asked) {
+func (l *lane) received(ctx context.Context, b schemas.OutboxBatch) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := askers[b.Shard]
-	if !ok || a.incarnation != a.shard.incarnation {
+	s := l.relay.shards[b.Shard]
+	if s.asked != s.incarnation {
 		return // the shard was lost or rewound meanwhile
 	}
-	s := a.shard
 	switch {
 	case len(b.Entries) == 0 && b.Err != nil:
 		l.unread(ctx, s, b.Err)
@@ -191,100 +183,6 @@ func (l *lane) fail(ctx context.Context, s *shard, e schemas.OutboxEntry, err er
 	}
 	s.rewind()
 	s.rest(time.Now(), backoff)
-}
-
-// settle takes up what has become of a round, and sends the next.
-func (l *lane) settle(ctx context.Context, sent *round) {
-	n, err := sent.outcome()
-	l.relay.metrics.count(sent, n, err)
-	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := sent.shard
-	s.round = nil
-	same := sent.token == s.lease.Token && sent.generation == s.lease.Generation && s.lease.Owned
-	switch {
-	case !same: // what it was sent for has changed hands
-	case err != nil:
-		l.fail(ctx, s, sent.entries[0], err)
-	default:
-		s.failures = 0
-		s.acknowledged(sent.entries[n-1].ID, sent.offset)
-		wake(l.trimmable)
-		if sent.incarnation == s.incarnation {
-			s.giveBack(sent.entries[n:])
-		}
-	}
-	l.send(ctx, s, now)
-	wake(l.readable)
-	if !s.leaving.IsZero() {
-		wake(l.relay.hurry)
-	}
-}
-
-// trim removes from the outboxes what Kafka has, until ctx ends. What piles up during one call is removed with the next.
-func (l *lane) trim(ctx context.Context) {
-	for ctx.Err() == nil {
-		trims, wait := l.trimming(time.Now())
-		if len(trims) == 0 {
-			l.pause(ctx, l.trimmable, wait)
-			continue
-		}
-		points := make([]schemas.OutboxTrim, len(trims))
-		for i, t := range trims {
-			points[i] = *t
-		}
-		call, cancel := context.WithTimeout(ctx, trimTimeout)
-		errs := l.relay.Outbox.Trim(call, points)
-		cancel()
-		for i, t := range trims {
-			l.trimmed(ctx, t, errs[i])
-		}
-	}
-}
-
-// trimming returns what is to be trimmed now, or for how long there is nothing at the most. Without a lease that
-// can't have run out nothing is trimmed.
-func (l *lane) trimming(now time.Time) (trims []*schemas.OutboxTrim, wait time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	wait = time.Minute
-	for _, s := range l.shards {
-		switch {
-		case s.trim == nil || !now.Before(s.until):
-		case now.Before(s.trimAt):
-			wait = min(wait, s.trimAt.Sub(now))
-		default:
-			trims = append(trims, s.trim)
-		}
-	}
-	return trims, wait
-}
-
-func (l *lane) trimmed(ctx context.Context, t *schemas.OutboxTrim, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.relay.shards[t.Shard]
-	if err != nil {
-		l.relay.metrics.errors.WithLabelValues("trim").Inc()
-	}
-	switch {
-	case errors.Is(err, schemas.ErrFenced):
-		if s.lease.Owned && s.lease.Token == t.Token && s.lease.Generation == t.Generation {
-			l.relay.Logger.InfoContext(ctx, "lease of an outbox is lost", "shard", s.number, "err", err)
-			l.relay.metrics.leases.WithLabelValues("lost").Inc()
-			s.lose()
-			wake(l.relay.hurry)
-		}
-	case err != nil:
-		s.trimAt = time.Now().Add(failedTrim)
-		l.relay.Logger.DebugContext(ctx, "outbox can't be trimmed", "shard", s.number, "err", err)
-	case s.trim == t:
-		s.trim = nil
-		if !s.leaving.IsZero() {
-			wake(l.relay.hurry)
-		}
-	}
 }
 
 // jitter returns d, give or take a fifth.

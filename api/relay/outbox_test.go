@@ -103,7 +103,6 @@ type outbox struct {
 	fail   func(call string, shard int) error // "beat", "read", "trim"; nil where nothing fails
 	frozen chan struct{}                      // calls wait for it to be closed
 	calls  map[string]int
-	most   int // entries in the largest answer of a shard
 }
 
 func (s *server) connect() *outbox { return &outbox{server: s, calls: map[string]int{}} }

@@ -138,7 +138,11 @@ func (r *Relay) ensureTopics(ctx context.Context) error {
 		if errors.Is(err, env.ErrPartitions) {
 			return fmt.Errorf("relay: %w", err)
 		}
-		r.Logger.WarnContext(ctx, "topics can't be made sure of, nothing is relayed yet", "err", err, "retry", wait)
+		level := slog.LevelWarn
+		if wait < topicsBackoffMax/4 {
+			level = slog.LevelInfo // topics that were just created take a moment to show
+		}
+		r.Logger.Log(ctx, level, "topics can't be made sure of, nothing is relayed yet", "err", err, "retry", wait)
 		if !sleep(ctx, wait) {
 			return nil
 		}

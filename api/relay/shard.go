@@ -38,6 +38,7 @@ type shard struct {
 	after       string // cursor
 	generation  string // under which the cursor was read
 	incarnation uint64 // grows whenever the cursor goes back to the head: what was read or sent before is void
+	asked       uint64 // incarnation when it was last asked for entries
 	queue       []schemas.OutboxEntry
 	queued      int // bytes
 	round       *round
