@@ -202,3 +202,20 @@ func TestEachLoadBringsTheClientOnHoweverFastChangesCome(t *testing.T) {
 		t.Errorf("took %v %v, stale %v", f, ok, b.stale)
 	}
 }
+
+func TestACartThatIsNoNewerThanWhatTheClientHasIsNotSent(t *testing.T) {
+	for claim, at := range map[string]cart.Tag{"the same": {Epoch: 5, Version: 7}, "older": {Epoch: 5, Version: 6}} {
+		t.Run(claim, func(t *testing.T) {
+			b := backlog{sent: cart.Tag{Epoch: 5, Version: 7}}
+			b.offer(changeOf(5, 9, false, 1))
+			b.load()
+			b.loaded(frame{kind: snapshot, at: at, text: []byte("x")})
+			if f, ok := b.take(); ok {
+				t.Errorf("took %v", f)
+			}
+			if b.offer(changeOf(5, 8, false, 1)); len(b.frames) != 1 {
+				t.Error("does not go on from what the client has")
+			}
+		})
+	}
+}

@@ -26,11 +26,11 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) error {
 	if !g.allowed(r) {
 		return fmt.Errorf("%w: %q", ErrOrigin, r.Header.Get("Origin"))
 	}
-	t := token(r.Header)
-	if t == "" {
+	raw := offered(r.Header)
+	if raw == "" {
 		return ErrUnauthorized
 	}
-	user, expires, err := g.Authenticate(r.Context(), t)
+	who, err := g.Tokens.Verify(r.Context(), raw)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s := newSocket(g)
-	if err := g.join(s, user); err != nil {
+	if err := g.join(s, who.User); err != nil {
 		return err
 	}
 	view, err := s.begin(r.Context())
@@ -46,17 +46,17 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) error {
 		g.leave(s)
 		return err
 	}
-	conn, raw, err := accept(w, r)
+	conn, below, err := accept(w, r)
 	if err != nil { // too late for a problem: Accept has answered
 		g.leave(s)
-		g.Log.Warn("websocket not opened", "user", user, "error", err)
+		g.Log.Warn("websocket not opened", "user", who.User, "error", err)
 		return nil
 	}
 	first := snapshotFrame(view.Shown())
 	if has, ok := since(r.URL); ok && has == first.at {
 		first = currentFrame(has)
 	}
-	s.open(conn, raw, first, expires)
+	s.open(conn, below, first, who.Expires)
 	return nil
 }
 

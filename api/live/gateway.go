@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"cartstream/api/cart"
+	"cartstream/schemas/token"
 )
 
 // Carts is where the gateway reads whole carts. A cart.Store is one.
@@ -32,14 +33,18 @@ type Feed interface {
 	Run(ctx context.Context) error
 }
 
+// Tokens tells whom a token speaks for and when it expires. A token.Verifier is one. Its errors go to Config.Problem as
+// they are.
+type Tokens interface {
+	Verify(ctx context.Context, raw string) (token.Claims, error)
+}
+
 // Config is what a Gateway needs. Every field but Drain is required.
 type Config struct {
 	Carts Carts
 	// Feed makes the gateway's subscriptions, which are to tell it what they learn.
-	Feed func(cart.Listener) Feed
-	// Authenticate returns whom a token speaks for and when it expires, the zero time for never. Its errors go to
-	// Problem as they are.
-	Authenticate func(ctx context.Context, token string) (user string, expires time.Time, err error)
+	Feed   func(cart.Listener) Feed
+	Tokens Tokens
 	// AllowedOrigins are those besides the server's own from which browsers may connect, as scheme://host[:port].
 	AllowedOrigins []string
 	// Problem answers a request that was not upgraded.

@@ -117,8 +117,8 @@ func TestALostChangeIsMadeUpForByASnapshot(t *testing.T) {
 		"at once when a notice isn't UTF-8": func(w *world) {
 			w.publish("u1", strings.Replace(w.set("u1", "e", 1), `"title":"`, "\"title\":\"\xff", 1))
 		},
-		"though Redis is away when it is to be found":  redisAway(10 * time.Second),
-		"though Redis is away for long meanwhile":      redisAway(10 * time.Minute),
+		"soon after Redis was away for a moment":       redisAway(100*time.Millisecond, 3*recheckFirst/2),
+		"though Redis is away for long meanwhile":      redisAway(10*time.Minute, 2*recheckMost),
 		"though the cart can't be read for the moment": unreadable,
 	} {
 		t.Run(claim, func(t *testing.T) {
@@ -140,14 +140,14 @@ func TestALostChangeIsMadeUpForByASnapshot(t *testing.T) {
 	}
 }
 
-func redisAway(long time.Duration) func(w *world) {
+func redisAway(long, found time.Duration) func(w *world) {
 	return func(w *world) {
 		w.with(func() { w.err = errors.New("connection refused") })
 		listener{w.gateway}.Subscribed("u1")
 		time.Sleep(long)
 		synctest.Wait()
 		w.with(func() { w.err = nil })
-		time.Sleep(2 * recheckMost)
+		time.Sleep(found)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"cartstream/api/cart"
+	"cartstream/schemas/token"
 )
 
 // Why a request was not upgraded, besides what Authenticate says and a cart.Unavailable.
@@ -57,10 +58,10 @@ func (g *Gateway) allowed(r *http.Request) bool {
 	return false
 }
 
-// token returns what Authorization carries or else, since browsers can't set it, what the subprotocols do; "" for none.
-func token(h http.Header) string {
-	if scheme, t, ok := strings.Cut(h.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(t)
+// offered returns the token in Authorization or else, since browsers can't set that, in the subprotocols; "" for none.
+func offered(h http.Header) string {
+	if t := token.Bearer(h); t != "" {
+		return t
 	}
 	for _, line := range h.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(line, ",") {
@@ -85,10 +86,10 @@ func since(u *url.URL) (cart.Tag, bool) {
 
 // handshake checks what websocket.Accept would refuse with a text of its own.
 func handshake(r *http.Request) error {
-	has := func(header, token string) bool {
+	has := func(header, word string) bool {
 		for _, line := range r.Header.Values(header) {
 			for t := range strings.SplitSeq(line, ",") {
-				if strings.EqualFold(strings.TrimSpace(t), token) {
+				if strings.EqualFold(strings.TrimSpace(t), word) {
 					return true
 				}
 			}

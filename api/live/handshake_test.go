@@ -35,7 +35,7 @@ func (still) Follow(string) <-chan struct{} {
 func quiet(t testing.TB) *Gateway {
 	t.Helper()
 	g := New(Config{
-		Carts: still{}, Feed: func(cart.Listener) Feed { return still{} }, Authenticate: authenticate,
+		Carts: still{}, Feed: func(cart.Listener) Feed { return still{} }, Tokens: tokens{},
 		Problem: func(w http.ResponseWriter, _ *http.Request, err error) {
 			w.WriteHeader(statusOf(err))
 			_, _ = io.WriteString(w, "problem: "+err.Error())
@@ -200,7 +200,7 @@ func TestWhatAClientSendsBeforeTheAnswerIsNotLost(t *testing.T) {
 
 func TestAConnectionThatCannotBeTakenOverLeavesNothingBehind(t *testing.T) {
 	g := New(Config{
-		Carts: still{}, Feed: func(cart.Listener) Feed { return still{} }, Authenticate: authenticate,
+		Carts: still{}, Feed: func(cart.Listener) Feed { return still{} }, Tokens: tokens{},
 		Problem: func(http.ResponseWriter, *http.Request, error) { t.Error(errors.New("a second answer")) },
 		Log:     slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})

@@ -75,7 +75,7 @@ func gateway(t *testing.T, addrs ...string) string {
 	t.Helper()
 	s := openStore(t, addrs...)
 	g := New(Config{
-		Carts: s, Feed: func(l cart.Listener) Feed { return s.Feed(l) }, Authenticate: authenticate,
+		Carts: s, Feed: func(l cart.Listener) Feed { return s.Feed(l) }, Tokens: tokens{},
 		Problem: func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), statusOf(err)) },
 		Drain:   time.Second, Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})

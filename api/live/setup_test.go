@@ -23,6 +23,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
+	"cartstream/schemas/token"
 )
 
 func TestMain(m *testing.M) {
@@ -62,7 +63,7 @@ func play(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		w.gateway = New(Config{
 			Carts: w, Feed: func(cart.Listener) Feed { return w },
-			Authenticate:   authenticate,
+			Tokens:         tokens{},
 			AllowedOrigins: []string{"https://shop.example"},
 			Problem: func(rw http.ResponseWriter, _ *http.Request, err error) {
 				http.Error(rw, err.Error(), statusOf(err))
@@ -90,26 +91,23 @@ func play(t *testing.T, test func(t *testing.T, w *world)) {
 
 var errRefused = errors.New("refused")
 
-// authenticate knows tokens like "u1" and "u1 10s", which expire.
-func authenticate(_ context.Context, token string) (string, time.Time, error) {
-	user, life, _ := cutToken(token)
-	if user == "bad" {
-		return "", time.Time{}, errRefused
-	}
-	if life == 0 {
-		return user, time.Time{}, nil
-	}
-	return user, time.Now().Add(life), nil
-}
+// tokens are like "u1", which never expires, and "u1~10s", which does. "bad" is none.
+type tokens struct{}
 
-func cutToken(token string) (string, time.Duration, error) {
-	for i := range token {
-		if token[i] == '~' {
-			life, err := time.ParseDuration(token[i+1:])
-			return token[:i], life, err
-		}
+func (tokens) Verify(_ context.Context, raw string) (token.Claims, error) {
+	user, life, expires := strings.Cut(raw, "~")
+	if user == "bad" {
+		return token.Claims{}, errRefused
 	}
-	return token, 0, nil
+	claims := token.Claims{User: user}
+	if expires {
+		d, err := time.ParseDuration(life)
+		if err != nil {
+			return token.Claims{}, err
+		}
+		claims.Expires = time.Now().Add(d)
+	}
+	return claims, nil
 }
 
 func statusOf(err error) int {
@@ -236,7 +234,7 @@ type device struct {
 }
 
 // dial answers with the status where the socket isn't opened.
-func (w *world) dial(token, query string, header http.Header) (*device, int) {
+func (w *world) dial(bearer, query string, header http.Header) (*device, int) {
 	w.t.Helper()
 	d := &device{follower: newFollower(), t: w.t}
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -248,8 +246,8 @@ func (w *world) dial(token, query string, header http.Header) (*device, int) {
 	if header == nil {
 		header = http.Header{}
 	}
-	if token != "" {
-		header.Set("Authorization", "Bearer "+token)
+	if bearer != "" {
+		header.Set("Authorization", "Bearer "+bearer)
 	}
 	options := &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}, HTTPHeader: header}
 	options.OnPingReceived = func(context.Context, []byte) bool { return !w.mute }
@@ -274,9 +272,9 @@ func (w *world) dial(token, query string, header http.Header) (*device, int) {
 }
 
 // connect is dial for a client that is let in, and has the state that its first frame told it.
-func (w *world) connect(token, query string) *device {
+func (w *world) connect(bearer, query string) *device {
 	w.t.Helper()
-	d, status := w.dial(token, query, nil)
+	d, status := w.dial(bearer, query, nil)
 	if d == nil {
 		w.t.Fatalf("connecting got status %d", status)
 		return nil

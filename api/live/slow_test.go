@@ -247,6 +247,21 @@ func TestDrainingCutsOffClientsThatDoNotAnswer(t *testing.T) {
 	})
 }
 
+func TestDrainingReachesASocketThatOpensWhenItIsOver(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		hold := make(chan struct{})
+		w.with(func() { w.hold = hold })
+		time.AfterFunc(time.Second, w.stop)
+		time.AfterFunc(time.Second+w.gateway.Drain+time.Millisecond, func() { close(hold) })
+		d, status := w.dial("u1", "", nil)
+		if d == nil {
+			t.Fatalf("status %d", status)
+		}
+		<-d.follow()
+		<-w.drained
+	})
+}
+
 func TestDrainingReachesASocketThatIsJustOpening(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		hold := make(chan struct{})

@@ -84,12 +84,16 @@ func (s *socket) open(conn *websocket.Conn, raw net.Conn, first frame, expires t
 		s.expiry = time.AfterFunc(time.Until(expires), func() { s.close(expired) })
 	}
 	s.wake()
+	tooLate := s.closing
 	s.watch.mu.Unlock()
 	go s.read()
 	s.gateway.mu.Lock()
 	draining := s.gateway.draining
 	s.gateway.mu.Unlock()
-	if draining { // began after the socket had joined, and found it not yet open
+	switch { // a drain that began after the socket had joined found nothing to close
+	case tooLate != "":
+		s.cut(tooLate)
+	case draining:
 		s.close(drained)
 	}
 }
