@@ -35,9 +35,9 @@ func (e *VersionMismatch) Error() string { return fmt.Sprintf("book is at versio
 type Applied string
 
 const (
-	// NotApplied: the change left no trace and never will.
+	// NotApplied says that the change left no trace and never will.
 	NotApplied Applied = "no"
-	// MaybeApplied: the answer was lost. If the change was made, its event will be published all the same.
+	// MaybeApplied says that the answer was lost. If the change was made, its event will be published all the same.
 	MaybeApplied Applied = "unknown"
 )
 

@@ -35,7 +35,7 @@ func newDocument(b schemas.Book, kind schemas.BookEventType, at schemas.Time, tr
 }
 
 // event returns what the change of d's version says to Kafka: the same bytes each time.
-func (d document) event() schemas.BookChanged { return d.Book.Event(d.Change, d.ChangedAt) }
+func (d document) event() schemas.BookChanged { return d.Event(d.Change, d.ChangedAt) }
 
 // update replaces every field of d and leaves those of a newer release alone.
 func (d document) update() bson.D {

@@ -15,7 +15,7 @@ func newID(now time.Time) string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails, says crypto/rand
 	id := append(make([]byte, 0, 21), 'b')
-	for _, n := range [2]uint64{uint64(max(0, now.UnixMilli())), binary.BigEndian.Uint64(random[:])} {
+	for _, n := range [2]uint64{uint64(max(0, now.UnixMilli())), binary.BigEndian.Uint64(random[:])} { //nolint:gosec // max keeps it positive
 		for shift := 45; shift >= 0; shift -= 5 {
 			id = append(id, crockford[n>>shift&31])
 		}

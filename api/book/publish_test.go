@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -23,7 +25,7 @@ func TestAChangeIsInKafkaWithItsHeaders(t *testing.T) {
 	_, err := b.store.Create(t.Context(), book.Request{TraceParent: trace}, "emma", emma)
 	must(t, err)
 	equal(t, "the number of records", b.kafka.count(), 1)
-	r := b.kafka.records[0]
+	r := b.kafka.all()[0]
 	equal(t, "the topic", r.Topic, schemas.BookEvents)
 	equal(t, "the key", string(r.Key), "emma")
 	at := schemas.At(time.Now()).String()[:10]
@@ -143,9 +145,9 @@ func TestAfterACrash(t *testing.T) {
 			b.kafka.set(false, false)
 			b.run(b.instance(b.kafka))
 			b.awaitPublished("emma")
-			equal(t, "the number of records", len(b.kafka.records), test.want)
-			for _, r := range b.kafka.records {
-				equal(t, "a repeat", contents(r), contents(b.kafka.records[0]))
+			equal(t, "the number of records", b.kafka.count(), test.want)
+			for _, r := range b.kafka.all() {
+				equal(t, "a repeat", contents(r), contents(b.kafka.all()[0]))
 			}
 		})
 	}
@@ -177,7 +179,7 @@ func TestEachVersionHasOneContentWhoeverPublishesIt(t *testing.T) {
 	b.awaitPublished("emma")
 	last := b.stored("emma")
 	contents, newest := map[int64]string{}, int64(0)
-	for _, r := range b.kafka.records {
+	for _, r := range b.kafka.all() {
 		e, err := schemas.DecodeBookChanged(r.Value)
 		must(t, err)
 		got := fmt.Sprintf("%s %s", r.Value, r.Headers)
@@ -265,4 +267,31 @@ func TestEventsReachAKafkaThatComesLate(t *testing.T) {
 	equal(t, "the mark", b.stored("emma")["unpublished"], any(int64(1)))
 	await(t, "the topic is there", func() bool { return cfg.EnsureTopics(t.Context(), client) == nil })
 	b.awaitPublished("emma")
+}
+
+func TestTheMetricsTellWhatWaits(t *testing.T) {
+	b := setup(t)
+	registry := prometheus.NewRegistry()
+	store := book.Open(book.Options{
+		Database: b.db, Producer: b.kafka, Currency: "EUR", Logger: slog.New(slog.DiscardHandler), Registerer: registry,
+		RepublishEvery: 20 * time.Millisecond,
+	})
+	waiting := func() float64 {
+		families, err := registry.Gather()
+		must(t, err)
+		for _, f := range families {
+			if f.GetName() == "cartstream_books_unpublished" {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		t.Fatal("no such metric")
+		return 0
+	}
+	b.kafka.set(true, false)
+	b.create("emma", emma)
+	b.create("persuasion", emma)
+	b.run(store)
+	await(t, "two books wait", func() bool { return waiting() == 2 })
+	b.kafka.set(false, false)
+	await(t, "none waits", func() bool { return waiting() == 0 })
 }

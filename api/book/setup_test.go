@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -139,21 +140,17 @@ func (b *bundle) refusals() int {
 	return b.kafka.refused
 }
 
-func (k *kafka) count() int {
+func (k *kafka) all() []*kgo.Record {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.records)
+	return slices.Clone(k.records)
 }
+
+func (k *kafka) count() int { return len(k.all()) }
 
 func (k *kafka) events(t *testing.T) []schemas.BookChanged {
 	t.Helper()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return decode(t, k.records)
-}
-
-func decode(t *testing.T, records []*kgo.Record) []schemas.BookChanged {
-	t.Helper()
+	records := k.all()
 	all := make([]schemas.BookChanged, len(records))
 	for i, r := range records {
 		var err error

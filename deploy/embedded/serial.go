@@ -36,27 +36,30 @@ func (w *writes) pass(client net.Conn) {
 	}
 	defer func() { _ = server.Close() }()
 
-	c := &connection{turn: w.turn, gone: make(chan struct{})}
-	answers := make(chan struct{})
+	c := &connection{turn: w.turn, answered: make(chan struct{}, 1), gone: make(chan struct{})}
 	go func() {
-		defer close(answers)
 		_ = c.answers(client, server)
 		close(c.gone)
 		_ = client.Close() // ends requests
 	}()
 	_ = c.requests(client, server)
-	// The client left, or FerretDB did. A write that was sent runs to its end, unseen: so does its answer.
-	if tcp, ok := server.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
+	// A write of a client that left runs to its end: FerretDB would break it off, and half an index is worse than none.
+	if c.writing() {
+		select {
+		case <-c.answered:
+		case <-c.gone:
+		}
 	}
-	<-answers
+	_ = server.Close()
+	<-c.gone
 	c.release()
 }
 
 // connection is one of a client's.
 type connection struct {
-	turn chan struct{}
-	gone chan struct{} // closed when FerretDB hung up
+	turn     chan struct{}
+	answered chan struct{} // gets one when a write was
+	gone     chan struct{} // closed when FerretDB hung up
 
 	mu      sync.Mutex
 	holding bool  // the turn
@@ -74,6 +77,10 @@ func (c *connection) requests(client io.Reader, server io.Writer) error {
 			case c.turn <- struct{}{}:
 			case <-c.gone:
 				return net.ErrClosed
+			}
+			select {
+			case <-c.answered: // the write before
+			default:
 			}
 			c.mu.Lock()
 			c.holding, c.request = true, m.id()
@@ -96,12 +103,22 @@ func (c *connection) answers(client io.Writer, server io.Reader) error {
 		if c.holding && m.answers() == c.request {
 			c.holding = false
 			<-c.turn
+			select {
+			case c.answered <- struct{}{}:
+			default:
+			}
 		}
 		c.mu.Unlock()
 		if lost == nil {
 			_, lost = client.Write(m)
 		}
 	}
+}
+
+func (c *connection) writing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holding
 }
 
 func (c *connection) release() {
