@@ -133,6 +133,7 @@ func newCheckout(t *testing.T) *checkout {
 	c.write("go.mod", "module fake\n\ngo 1.26\n")
 	c.write("api/main.go", fakeAPI)
 	c.write("consumers/main.go", fakeConsumers)
+	c.write("deploy/stack/main.go", "package main\n\nfunc main() {}\n")
 	c.write("deploy/stack/books.json", `[{"bookId":"emma"},{"bookId":"dracula"},{"bookId":"ulysses"}]`)
 	if _, err := launch.Binary(context.Background()); err != nil { // before any time-out
 		t.Fatal(err)
@@ -159,7 +160,14 @@ func (c *checkout) write(path, text string) {
 	}
 }
 
-func (c *checkout) stack() *stack { return newStack(c.dir, c.out, c.progress) }
+func (c *checkout) stack() *stack {
+	c.Helper()
+	s := newStack(c.dir, c.out, c.progress)
+	if err := s.prepare(); err != nil {
+		c.Fatal(err)
+	}
+	return s
+}
 
 // does runs one command and returns what it printed to out.
 func (c *checkout) does(args ...string) (string, error) {

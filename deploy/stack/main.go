@@ -61,6 +61,9 @@ func start(ctx context.Context, args []string, out, progress io.Writer) error {
 
 // command does what args say.
 func command(ctx context.Context, s *stack, args []string) error {
+	if err := s.prepare(); err != nil {
+		return err
+	}
 	if len(args) == 0 {
 		return fmt.Errorf("%w: no command", errUsage)
 	}

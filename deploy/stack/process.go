@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -120,7 +123,8 @@ func (s *stack) stop(name string) (was bool, err error) {
 	return true, nil
 }
 
-// lastWords is the last thing that a process logged, for an error of one sentence.
+// lastWords is what a process said last, for an error of one sentence: the lines of plain text at the end of its log, such
+// as the faults of an environment, or the message and the error of its last record.
 func lastWords(path string) string {
 	f, err := os.Open(path) //nolint:gosec // a log of ours
 	if err != nil {
@@ -131,11 +135,20 @@ func lastWords(path string) string {
 		_, _ = f.Seek(max(0, size-4096), io.SeekStart)
 	}
 	b, _ := io.ReadAll(f)
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
-		return last
+	var words []string
+	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(string(b)), "\n")) {
+		if !strings.HasPrefix(line, "{") {
+			words = append(words, strings.TrimSpace(line))
+			continue
+		}
+		var record struct{ Msg, Error string }
+		if len(words) == 0 && json.Unmarshal([]byte(line), &record) == nil {
+			words = []string{strings.Trim(record.Msg+": "+record.Error, ": ")}
+		}
+		break
 	}
-	return "it logged nothing"
+	slices.Reverse(words)
+	return cmp.Or(strings.Join(words, "; "), "it logged nothing")
 }
 
 // pause waits for d, or returns ctx's error at once when that ends first.

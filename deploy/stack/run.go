@@ -20,9 +20,6 @@ func (s *stack) run(ctx context.Context) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return launch.ErrNoGo
 	}
-	if err := s.prepare(); err != nil {
-		return err
-	}
 	if err := s.checkEngines(ctx); err != nil {
 		return err
 	}

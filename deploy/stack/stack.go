@@ -52,7 +52,7 @@ func (s *stack) path(parts ...string) string {
 
 // prepare makes the state directory, which git never sees.
 func (s *stack) prepare() error {
-	for _, dir := range []string{"bin", "logs", "run"} {
+	for _, dir := range []string{"bin", "logs", "run", "tmp"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return fmt.Errorf("keep what runs: %w", err)
 		}
@@ -62,9 +62,6 @@ func (s *stack) prepare() error {
 
 // exclusive lets one up or down at a time work on the checkout.
 func (s *stack) exclusive() (unlock func(), err error) {
-	if err := s.prepare(); err != nil {
-		return nil, err
-	}
 	f, err := os.OpenFile(s.path("run", "command.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the stack: %w", err)

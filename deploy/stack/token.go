@@ -64,9 +64,6 @@ func sign(env map[string]string, user, role string) (string, error) {
 
 // secret returns the checkout's own JWT secret, made when it is first asked for, for use on this machine only.
 func (s *stack) secret() (string, error) {
-	if err := s.prepare(); err != nil {
-		return "", err
-	}
 	// Linked into place complete, so that two commands at once end up with the same one.
 	secret := rand.Text() + rand.Text()
 	f, err := os.CreateTemp(s.dir, "secret-")

@@ -110,13 +110,15 @@ func (s *stack) launchAll(ctx context.Context, r *running, freePorts, embedded b
 	return s.awaitReady(ctx, *r)
 }
 
-// build compiles both binaries; where nothing changed that takes a second.
+// build compiles both binaries and this command; where nothing changed that takes a second.
 func (s *stack) build(ctx context.Context) error {
 	if _, err := os.Stat(s.path("bin", apiProcess)); err != nil {
 		s.say("compiling: the first time takes some minutes, later ones a second")
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", s.path("bin")+string(os.PathSeparator), "./api", "./consumers") //nolint:gosec // fixed arguments
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", s.path("bin")+string(os.PathSeparator), "./api", "./consumers", "./deploy/stack") //nolint:gosec // fixed arguments
 	cmd.Dir = s.root
+	// On the same file system a binary that runs, such as a watch, is replaced; it could not be written to.
+	cmd.Env = append(os.Environ(), "GOTMPDIR="+s.path("tmp"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build failed: %s: %w", strings.TrimSpace(string(out)), err)
 	}

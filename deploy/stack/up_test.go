@@ -187,9 +187,6 @@ func TestUpTellsWhatItWaitsFor(t *testing.T) {
 	if err := s.settle(context.Background(), &r, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.prepare(); err != nil {
-		t.Fatal(err)
-	}
 	if err := s.build(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -68,12 +69,13 @@ curl -X POST %s/v1/cart/items -H 'Authorization: Bearer %s' -H 'Content-Type: ap
 	return nil
 }
 
-// taskLine is how to run a task from the checkout here: through Task where it is installed, else without.
+// taskLine is how to run a task from the checkout here: through Task where it is installed, else by the binary that up
+// has built.
 func taskLine(task, argument string) string {
 	if _, err := exec.LookPath("task"); err == nil {
 		return "task " + task + " -- " + argument
 	}
-	return "go run ./deploy/stack " + task + " " + argument
+	return filepath.Join(".cartstream", "bin", "stack") + " " + task + " " + argument
 }
 
 // quoted is a value as a shell takes it.
