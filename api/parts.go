@@ -106,12 +106,9 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 
 	// --- Callers
 	p.gateway = live.New(live.Config{
-		Carts: carts,
-		Feed:  func(l cart.Listener) live.Feed { return carts.Feed(l) },
-		Authenticate: func(ctx context.Context, raw string) (string, time.Time, error) {
-			c, err := tokens.Verify(ctx, raw)
-			return c.User, c.Expires, err
-		},
+		Carts:          carts,
+		Feed:           func(l cart.Listener) live.Feed { return carts.Feed(l) },
+		Tokens:         tokens,
 		AllowedOrigins: cfg.HTTP.AllowedOrigins, Problem: rest.Refuse(log), Drain: cfg.DrainFor, Log: log, Registerer: registry,
 	})
 	p.rest = rest.Config{
