@@ -15,7 +15,7 @@ import (
 
 const (
 	indexEvery = 5 * time.Second
-	// clearAtMost are the marks that one write clears.
+	// clearAtMost are the marks that are cleared at once.
 	clearAtMost = 500
 	// farewell is how long a publisher that ends waits for Kafka's last answers, and for MongoDB to be told of one.
 	farewell = 2 * time.Second
@@ -77,11 +77,15 @@ func (p *publisher) clear(first mark) {
 		}
 		break
 	}
-	writes := make([]mongo.WriteModel, len(marks))
-	for i, m := range marks {
-		writes[i] = mongo.NewUpdateOneModel().
-			SetFilter(append(byID(m.id), bson.E{Key: "unpublished", Value: m.version})).
-			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "unpublished", Value: int64(0)}}}})
+	ids := map[int64]bson.A{} // by version: books at the same one share a write, as those of a bulk load do
+	for _, m := range marks {
+		ids[m.version] = append(ids[m.version], m.id)
+	}
+	writes := make([]mongo.WriteModel, 0, len(ids))
+	for version, ids := range ids {
+		writes = append(writes, mongo.NewUpdateManyModel().
+			SetFilter(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "unpublished", Value: version}}).
+			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "unpublished", Value: int64(0)}}}}))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell) // what Kafka has is worth noting at the end too
 	defer cancel()
