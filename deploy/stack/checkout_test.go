@@ -119,6 +119,7 @@ func (o *output) String() string {
 type checkout struct {
 	*testing.T
 	dir           string
+	root          string // where the source is: dir, but for tests of the real binaries
 	out, progress *output
 }
 
@@ -129,7 +130,8 @@ func newCheckout(t *testing.T) *checkout {
 	for _, name := range append(append([]string{"FAKE_API"}, settings...), engineVariables...) {
 		t.Setenv(name, "")
 	}
-	c := &checkout{T: t, dir: t.TempDir(), out: &output{}, progress: &output{}}
+	dir := t.TempDir()
+	c := &checkout{T: t, dir: dir, root: dir, out: &output{}, progress: &output{}}
 	c.write("go.mod", "module fake\n\ngo 1.26\n")
 	c.write("api/main.go", fakeAPI)
 	c.write("consumers/main.go", fakeConsumers)
@@ -162,7 +164,8 @@ func (c *checkout) write(path, text string) {
 
 func (c *checkout) stack() *stack {
 	c.Helper()
-	s := newStack(c.dir, c.out, c.progress)
+	s := newStack(c.root, c.out, c.progress)
+	s.dir = filepath.Join(c.dir, ".cartstream")
 	if err := s.prepare(); err != nil {
 		c.Fatal(err)
 	}
