@@ -10,8 +10,8 @@ import (
 )
 
 // writes lets one write command at a time through to FerretDB 1, which reads the documents to update and writes them
-// back in two steps: without it two conditional updates of one version both succeed, and one is lost. Two clients that
-// create indexes at a time can make it panic. MongoDB and DocumentDB need nothing like it.
+// back in two steps: without it two conditional updates of one version both succeed, and one is lost. MongoDB and
+// DocumentDB need nothing like it.
 type writes struct {
 	behind string        // FerretDB's address
 	turn   chan struct{} // of capacity 1; full while a write runs
@@ -43,7 +43,7 @@ func (w *writes) pass(client net.Conn) {
 		_ = client.Close() // ends requests
 	}()
 	_ = c.requests(client, server)
-	// A write of a client that left runs to its end: FerretDB would break it off, and half an index is worse than none.
+	// A write of a client that left runs to its end, as MongoDB's do; FerretDB would break it off.
 	if c.writing() {
 		select {
 		case <-c.answered:
@@ -160,7 +160,7 @@ func (m message) number(at int) int32 { return int32(binary.LittleEndian.Uint32(
 func (m message) id() int32      { return m.number(4) }
 func (m message) answers() int32 { return m.number(8) }
 
-// isWrite reports whether the message is a command that changes documents or collections and will be answered. Its name is that of the
+// isWrite reports whether the message is a command that changes documents and will be answered. Its name is that of the
 // first field of the document that follows the flags and the kind of the section, 0.
 func (m message) isWrite() bool {
 	const section, name = headerSize + 4, headerSize + 4 + 1 + 4 + 1
@@ -173,7 +173,7 @@ func (m message) isWrite() bool {
 			continue
 		}
 		switch string(command[:i]) {
-		case "insert", "update", "delete", "findAndModify", "findandmodify", "create", "createIndexes", "drop", "dropIndexes":
+		case "insert", "update", "delete", "findAndModify", "findandmodify":
 			return true
 		}
 		return false
