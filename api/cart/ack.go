@@ -18,7 +18,7 @@ const (
 )
 
 var (
-	errNotRelayed        = errors.New("Kafka has not confirmed the change in time")
+	errNotRelayed        = errors.New("the change was not confirmed by Kafka in time")
 	errGenerationChanged = errors.New("the shard's generation changed meanwhile")
 )
 

@@ -39,9 +39,9 @@ func (e *VersionMismatch) Error() string {
 type Applied string
 
 const (
-	// NotApplied: the mutation left no trace and never will.
+	// NotApplied says that the mutation left no trace and never will.
 	NotApplied Applied = "no"
-	// MaybeApplied: the answer was lost. Only a repeat under the same Idempotency-Key is safe.
+	// MaybeApplied says that the answer was lost. Only a repeat under the same Idempotency-Key is safe.
 	MaybeApplied Applied = "unknown"
 )
 

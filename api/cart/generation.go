@@ -105,10 +105,9 @@ var bodies = func() (out [scripts]string) {
 // them, as after a restart or a promotion, answers NOSCRIPT: that is the fence.
 type loaded struct {
 	Generation
-	marker  string
-	text    [scripts]string
-	sha     [scripts]string
-	present State // of the shard when it was last looked at
+	marker string
+	text   [scripts]string
+	sha    [scripts]string
 }
 
 func scriptsOf(g Generation) *loaded {

@@ -70,9 +70,6 @@ func hash(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// hashLength is the length of what hash returns.
-const hashLength = 22
-
 // crc16 is CRC-16/XMODEM, by which Redis Cluster assigns keys to slots (Redis Cluster specification, appendix A).
 func crc16(s string) uint16 {
 	var crc uint16

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"cartstream/schemas"
 )
@@ -22,9 +20,8 @@ func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wa
 	if strings.ContainsAny(instance, " \n") || instance == "" {
 		return nil, fmt.Errorf("instance %q: a name without spaces", instance)
 	}
-	leases := make([]schemas.ShardLease, s.nodes.shards())
-	var all errgroup.Group
-	for shard := range leases {
+	shards := s.nodes.shards()
+	found := gather(ctx, shards, func(shard int) schemas.ShardLease {
 		wish := "leave"
 		switch {
 		case ttl == 0:
@@ -32,12 +29,40 @@ func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wa
 		case want[shard]:
 			wish = "take"
 		}
-		all.Go(func() error {
-			leases[shard] = s.beat(ctx, shard, instance, wish, ttl)
-			return nil
-		})
+		return s.beat(ctx, shard, instance, wish, ttl)
+	})
+	leases := make([]schemas.ShardLease, shards)
+	for shard := range leases {
+		lease, ok := found[shard]
+		if !ok {
+			lease = schemas.ShardLease{Shard: shard, Err: fmt.Errorf("heartbeat for shard %d: %w", shard, context.Cause(ctx))}
+		}
+		leases[shard] = lease
 	}
-	return leases, all.Wait()
+	return leases, nil
+}
+
+// gather calls ask for 0 to n-1 at the same time, so that the calls share pipelines, and returns what had come by the
+// time that ctx ended: a server that is silent holds up only what it was asked.
+func gather[T any](ctx context.Context, n int, ask func(int) T) map[int]T {
+	type answer struct {
+		i     int
+		value T
+	}
+	answers := make(chan answer, n)
+	for i := range n {
+		go func() { answers <- answer{i, ask(i)} }()
+	}
+	found := make(map[int]T, n)
+	for len(found) < n {
+		select {
+		case a := <-answers:
+			found[a.i] = a.value
+		case <-ctx.Done():
+			return found
+		}
+	}
+	return found
 }
 
 func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration) schemas.ShardLease {
@@ -142,12 +167,15 @@ func (s *Store) entries(messages []redis.XMessage) ([]schemas.OutboxEntry, error
 // Trim removes each shard's entries up to what Kafka has, and lets those know who wait for that. It refuses, with
 // schemas.ErrFenced, without the lease or under another generation.
 func (s *Store) Trim(ctx context.Context, trims []schemas.OutboxTrim) []error {
+	found := gather(ctx, len(trims), func(i int) error { return s.trim(ctx, trims[i]) })
 	errs := make([]error, len(trims))
-	var all sync.WaitGroup
 	for i, t := range trims {
-		all.Go(func() { errs[i] = s.trim(ctx, t) })
+		err, ok := found[i]
+		if !ok {
+			err = fmt.Errorf("trim shard %d: %w", t.Shard, context.Cause(ctx))
+		}
+		errs[i] = err
 	}
-	all.Wait()
 	return errs
 }
 

@@ -19,7 +19,7 @@ import (
 //go:embed lua/swap.lua
 var swapScript string
 
-// ErrOvertaken: another recovery changed the shard since it was looked at.
+// ErrOvertaken says that another recovery changed the shard since it was looked at.
 var ErrOvertaken = errors.New("overtaken by another recovery")
 
 // Unready says that the shard needs a look by recovery.
@@ -140,7 +140,7 @@ func (n *Node) CheckShards(ctx context.Context) error {
 	return nil
 }
 
-// ErrShards: SHARDS differs from what is stored.
+// ErrShards says that SHARDS differs from what is stored.
 var ErrShards = errors.New("SHARDS differs from what is stored")
 
 // PutBack restores a cart of a lost shard as it stands in c, under its own epoch and version; an empty Cart says that

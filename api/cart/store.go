@@ -123,12 +123,12 @@ func (s *Store) run(ctx context.Context, shard int, which script, keys []string,
 
 func (s *Store) door(client *redis.Client) *door {
 	if d, ok := s.doors.Load(client); ok {
-		return d.(*door) //nolint:errcheck,forcetypeassert // doors holds nothing else
+		return d.(*door) //nolint:forcetypeassert // doors holds nothing else
 	}
 	s.shards[0].looking.Lock() // two doors for one node would only cost goroutines, but those stay
 	defer s.shards[0].looking.Unlock()
 	if d, ok := s.doors.Load(client); ok {
-		return d.(*door) //nolint:errcheck,forcetypeassert // see above
+		return d.(*door) //nolint:forcetypeassert // see above
 	}
 	d := openDoor(client, s.closed)
 	s.doors.Store(client, d)
@@ -177,10 +177,10 @@ func (s *Store) look(ctx context.Context, shard int) (*loaded, error) {
 // set returns the one copy of a generation's scripts.
 func (s *Store) set(g Generation) *loaded {
 	if l, ok := s.sets.Load(g); ok {
-		return l.(*loaded) //nolint:errcheck,forcetypeassert // sets holds nothing else
+		return l.(*loaded) //nolint:forcetypeassert // sets holds nothing else
 	}
 	l, _ := s.sets.LoadOrStore(g, scriptsOf(g))
-	return l.(*loaded) //nolint:errcheck,forcetypeassert // see above
+	return l.(*loaded) //nolint:forcetypeassert // see above
 }
 
 func (s *Store) forget(shard int, l *loaded) { s.shards[shard].current.CompareAndSwap(l, nil) }

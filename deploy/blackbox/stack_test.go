@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +32,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "cartstream/api", "cartstream/consumers")...)
+	build := exec.CommandContext(context.Background(), "go", append(args, "cartstream/api", "cartstream/consumers")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)
 	}
@@ -108,7 +107,7 @@ func newProcess(t *testing.T, name, binary, variable string, env []string) *proc
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +130,7 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd, p.done = exec.Command(p.path), make(chan struct{})
+	p.cmd, p.done = exec.CommandContext(context.Background(), p.path), make(chan struct{})
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, log, log
 	dieWithParent(p.cmd)
 	if err := p.cmd.Start(); err != nil {
@@ -146,12 +145,6 @@ func (p *process) start() {
 // kill ends the process as a crash would.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	<-p.done
-}
-
-// stop lets the process drain.
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	<-p.done
 }
 
@@ -186,15 +179,11 @@ func (p *process) waitReady() {
 			p.t.Fatalf("%s ended: %s", p.name, log)
 		default:
 		}
-		resp, err := http.Get("http://" + p.addr + "/readyz")
-		if err != nil {
-			return err
+		a, err := send(context.Background(), p.addr, "", call{method: "GET", path: "/readyz"})
+		if err == nil && a.status != http.StatusOK {
+			err = fmt.Errorf("%d %s", a.status, a.body)
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", resp.StatusCode)
-		}
-		return nil
+		return err
 	})
 }
 

@@ -126,10 +126,11 @@ func (p *Process) startKafka(ctx context.Context, o KafkaOptions, properties str
 	return p.Start(ctx)
 }
 
-// clusterID is one for a directory, so that all nodes of it, also those formatted later, agree.
+// clusterID is one for a directory, so that all nodes of it, also those formatted later, agree. Its first letter is
+// fixed: an id that begins with "-" would be taken for an option.
 func clusterID(dir string) string {
 	sum := sha256.Sum256([]byte(dir))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return "c" + base64.RawURLEncoding.EncodeToString(sum[:16])[1:]
 }
 
 // kafkaReady asks this very node for the cluster's members.
