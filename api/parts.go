@@ -102,7 +102,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	if err != nil {
 		return nil, err
 	}
-	p.background = []func(context.Context) error{books.Run, recoverer.Run, relaying.Run}
+	p.background = []func(context.Context) error{books.Run, carts.Run, recoverer.Run, relaying.Run}
 
 	// --- Callers
 	p.gateway = live.New(live.Config{

@@ -58,11 +58,15 @@ func newPositions(shards int) *positions {
 	return &positions{shards: make([]position, shards), next: make([]chan struct{}, shards)}
 }
 
-// announce wakes who waits for the shard.
+// announce wakes who waits for the shard, unless something newer was announced before.
 func (p *positions) announce(shard int, generation int64, upTo string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.shards[shard] = position{generation, readStreamID(upTo)}
+	heard, id := p.shards[shard], readStreamID(upTo)
+	if generation < heard.generation || generation == heard.generation && heard.covers(id) {
+		return
+	}
+	p.shards[shard] = position{generation, id}
 	if p.next[shard] != nil {
 		close(p.next[shard])
 		p.next[shard] = nil
@@ -78,6 +82,33 @@ func (p *positions) get(shard int) (position, <-chan struct{}) {
 	}
 	return p.shards[shard], p.next[shard]
 }
+
+// Run listens to how far other instances relay, which is what mutations wait for under AckKafka, until ctx ends. It
+// returns nil.
+func (s *Store) Run(ctx context.Context) error {
+	f := s.Feed(relayedElsewhere{s.relayed})
+	if s.AckKafka {
+		for shard := range s.nodes.shards() {
+			f.link(shard).follow(s.nodes.relayed(shard), strconv.Itoa(shard))
+		}
+	}
+	return f.Run(ctx)
+}
+
+// relayedElsewhere takes what trim.lua publishes: "<generation> <position>".
+type relayedElsewhere struct{ heard *positions }
+
+func (r relayedElsewhere) Changed(channel, payload string) {
+	shard, err := strconv.Atoi(channel)
+	number, id, ok := strings.Cut(payload, " ")
+	generation, malformed := strconv.ParseInt(number, 10, 64)
+	if err == nil && malformed == nil && ok {
+		r.heard.announce(shard, generation, id)
+	}
+}
+
+// Subscribed does nothing: whoever waits asks by itself now and then.
+func (r relayedElsewhere) Subscribed(string) {}
 
 // waitRelayed returns once Kafka has the outbox entry, under the generation that the caller's answer came from. Under
 // another the entry may have been lost with what was raised over, so that is an error, as is waiting too long.

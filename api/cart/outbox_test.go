@@ -1,6 +1,7 @@
 package cart_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -166,6 +167,15 @@ func TestAckKafkaWaitsForTheRelay(t *testing.T) {
 	s := open(t, func(o *cart.Options) { o.AckKafka = true }, addr)
 	far := open(t, nil, addr) // another instance relays
 	raise(t, s, cart.Ready)
+	listening, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(listening) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	type answer struct {
 		cart.Result
 		err error

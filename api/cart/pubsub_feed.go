@@ -57,16 +57,17 @@ func (f *Feed) Run(ctx context.Context) error {
 // Follow begins to follow a user, who must not be followed already. It never waits: the channel closes once Redis has
 // confirmed the subscription, from when on changes are delivered. That can take as long as Redis is away.
 func (f *Feed) Follow(user string) (confirmed <-chan struct{}) {
-	return f.link(user).follow(f.nodes.feed(user), user)
+	return f.link(f.nodes.shardOf(user)).follow(f.nodes.feed(user), user)
 }
 
 // Unfollow ends what Follow began, confirmed or not. A few late notices may still come.
-func (f *Feed) Unfollow(user string) { f.link(user).unfollow(f.nodes.feed(user)) }
+func (f *Feed) Unfollow(user string) { f.link(f.nodes.shardOf(user)).unfollow(f.nodes.feed(user)) }
 
-func (f *Feed) link(user string) *link {
+// link returns the one that a shard's channels belong to.
+func (f *Feed) link(shard int) *link {
 	which := 0
 	if f.nodes.cluster != nil {
-		which = f.nodes.shardOf(user)
+		which = shard
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

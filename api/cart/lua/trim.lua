@@ -12,5 +12,5 @@ local lease = redis.call('GET', KEYS[2])
 if not lease or string.match(lease, '%d+$') ~= ARGV[2] then return 'lease' end
 redis.call('XTRIM', KEYS[3], 'MINID', '=', ARGV[4])
 redis.call('SET', KEYS[4], ARGV[3])
-redis.call(ARGV[5], ARGV[6], ARGV[3])
+redis.call(ARGV[5], ARGV[6], G .. ' ' .. ARGV[3])
 return 'ok'
