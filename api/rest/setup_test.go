@@ -23,6 +23,7 @@ import (
 
 	"cartstream/api/book"
 	"cartstream/api/cart"
+	"cartstream/api/live"
 	"cartstream/api/rest"
 	"cartstream/schemas"
 	"cartstream/schemas/env"
@@ -33,14 +34,47 @@ const secret = "a secret for tests"
 
 // api is one HTTP API on stores that answer what a test says.
 type api struct {
-	url   string
-	carts *carts
-	books *books
-	log   *bytes.Buffer
+	url    string
+	client http.Client
+	carts  *carts
+	books  *books
+	log    *bytes.Buffer
 }
 
 // setup starts an API, changed as the test wants it.
 func setup(t *testing.T, changes ...func(*rest.Config)) *api {
+	t.Helper()
+	a, handler := handle(t, changes)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = rest.Server(handler, slog.New(slog.DiscardHandler))
+	server.Start()
+	t.Cleanup(server.Close)
+	a.url = server.URL
+	return a
+}
+
+// direct is an API that is called without a network, so that it can be in a bubble of testing/synctest.
+func direct(t *testing.T, changes ...func(*rest.Config)) *api {
+	t.Helper()
+	a, handler := handle(t, changes)
+	a.url = "http://direct.example"
+	a.client.Transport = called(func(r *http.Request) (*http.Response, error) {
+		r.RemoteAddr = "127.0.0.1:1024"
+		if r.Body == nil {
+			r.Body = http.NoBody
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Result(), nil
+	})
+	return a
+}
+
+type called func(*http.Request) (*http.Response, error)
+
+func (c called) RoundTrip(r *http.Request) (*http.Response, error) { return c(r) }
+
+func handle(t *testing.T, changes []func(*rest.Config)) (*api, http.Handler) {
 	t.Helper()
 	a := &api{carts: &carts{view: view, result: cart.Result{Change: change}}, books: &books{book: novel}, log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: a.log}, nil))
@@ -53,7 +87,8 @@ func setup(t *testing.T, changes ...func(*rest.Config)) *api {
 	there := func(context.Context) (string, error) { return "", nil }
 	config := rest.Config{
 		Settings: rest.Settings{BodyLimit: 64 << 10},
-		Carts:    a.carts, Books: a.books, Tokens: tokens, Live: http.NotFoundHandler(),
+		Carts:    a.carts, Books: a.books, Tokens: tokens,
+		Live:       http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rest.Refuse(log)(w, r, live.ErrUnauthorized) }),
 		Readiness:  rest.Readiness{Redis: there, Kafka: there, MongoDB: there, Shards: func() (int, int) { return 128, 0 }},
 		Registerer: registry, Gatherer: registry, Log: log,
 	}
@@ -64,12 +99,8 @@ func setup(t *testing.T, changes ...func(*rest.Config)) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = rest.Server(handler, slog.New(slog.DiscardHandler))
-	server.Start()
-	t.Cleanup(server.Close)
-	a.url = server.URL
-	return a
+	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return a, handler
 }
 
 type locked struct {
@@ -151,8 +182,7 @@ func (a *api) do(t *testing.T, c call) answer {
 			delete(r.Header, name)
 		}
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	response, err := client.Do(r)
+	response, err := a.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
