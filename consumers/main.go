@@ -20,6 +20,7 @@ import (
 	"cartstream/consumers/persist"
 	"cartstream/consumers/push"
 	"cartstream/consumers/runner"
+	"cartstream/consumers/state"
 	"cartstream/schemas/env"
 )
 
@@ -30,6 +31,9 @@ var table = []entry{
 	}},
 	{"push", "cart.events → Redis pub/sub → WebSockets", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
 		return push.Consumer(e.carts, reg, log)
+	}},
+	{"state", "cart.events → cart.state, compacted", func(e *engines, reg prometheus.Registerer, _ *slog.Logger) runner.Runnable {
+		return state.Consumer(e.carts, reg)
 	}},
 }
 

@@ -58,7 +58,7 @@ func TestWhatIsWrongIsSaidAtOnceWithExitCode2(t *testing.T) {
 				"MONGODB_URI", "REDIS_ADDRS", "LOG_FORMAT"},
 		},
 		"an unknown consumer, with those that there are": {
-			args: []string{"persist", "prsist"}, says: []string{`"prsist"`, "persist, push"},
+			args: []string{"persist", "prsist"}, says: []string{`"prsist"`, "persist, push, state"},
 		},
 		"an unknown flag": {args: []string{"--verbose"}, says: []string{`"--verbose"`}},
 		"both a name and the environment": {

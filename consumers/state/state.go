@@ -1,0 +1,122 @@
+// Package state keeps cart.state.v1, the compacted topic in which anybody finds every cart as it is.
+package state
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"cartstream/api/cart"
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
+)
+
+// readers is how many carts are read at once. They share pipelines.
+const readers = 64
+
+// Carts is where carts are read. A cart.Store is one.
+type Carts interface {
+	Get(ctx context.Context, user string) (cart.View, error)
+}
+
+// Consumer publishes a user's cart after each change of it, in one transaction with its offsets. It publishes what Redis
+// holds only where that is the change's own version: what is newer will be published after its own change, and what is
+// older was lost and will be followed by a change under a higher epoch. So the topic never goes back, and its newest
+// record of a user ends as the user's cart.
+func Consumer(carts Carts, reg prometheus.Registerer) runner.Transactional[schemas.CartChanged] {
+	records := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "cartstream_state_changes_total",
+		Help: "Changes after which the cart was published, or skipped because Redis held another version or a later change of the batch was the same cart's.",
+	}, []string{"outcome"})
+	s := &state{carts: carts, published: records.WithLabelValues("published"), skipped: records.WithLabelValues("skipped")}
+	return runner.Transactional[schemas.CartChanged]{
+		Group:  "state",
+		Topics: []string{schemas.CartEvents},
+		Decode: schemas.DecodeCartChanged,
+		Handle: s.handle,
+		Heal:   s.heal,
+	}
+}
+
+type state struct {
+	carts              Carts
+	published, skipped prometheus.Counter
+}
+
+// handle returns the newest state of each cart that the batch changed.
+func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartChanged]) ([]*kgo.Record, error) {
+	newest := make(map[string]int, len(batch))
+	for i, rec := range batch {
+		user := rec.Value.UserID
+		at, seen := newest[user]
+		if !seen || schemas.Newer(rec.Value.Epoch, rec.Value.Version, batch[at].Value.Epoch, batch[at].Value.Version) {
+			newest[user] = i
+		}
+	}
+	found := make([]*kgo.Record, len(batch))
+	reading, ctx := errgroup.WithContext(ctx)
+	reading.SetLimit(readers)
+	for _, i := range newest {
+		reading.Go(func() error {
+			v, err := s.carts.Get(ctx, batch[i].Value.UserID)
+			if err != nil {
+				return err
+			}
+			if c := batch[i].Value; v.Epoch == c.Epoch && v.Version == c.Version {
+				found[i] = record(v.Cart, traceParent(batch[i].Record))
+			}
+			return nil
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return nil, err
+	}
+	states := make([]*kgo.Record, 0, len(newest))
+	for _, r := range found {
+		if r != nil {
+			states = append(states, r)
+		}
+	}
+	s.published.Add(float64(len(states)))
+	s.skipped.Add(float64(len(batch) - len(states)))
+	return states, nil
+}
+
+// heal publishes the cart of a record that nobody can read: its key still says whose it is.
+func (s *state) heal(ctx context.Context, parked *kgo.Record) ([]*kgo.Record, error) {
+	user := string(parked.Key)
+	if !schemas.ValidID(user) {
+		return nil, nil
+	}
+	v, err := s.carts.Get(ctx, user)
+	if err != nil || !v.Exists() {
+		return nil, err
+	}
+	return []*kgo.Record{record(v.Cart, traceParent(parked))}, nil
+}
+
+// record is a cart as the topic holds it, under the epoch of its own last change.
+func record(c schemas.Cart, trace string) *kgo.Record {
+	var at schemas.Time
+	if c.UpdatedAt != nil {
+		at = *c.UpdatedAt
+	}
+	r := &kgo.Record{Topic: schemas.CartState, Key: []byte(c.UserID), Value: schemas.EncodeCart(c)}
+	for _, h := range schemas.Headers(schemas.CartVersionID(c.UserID, c.Epoch, c.Version), schemas.StateType, c.UserID, at, trace) {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: []byte(h.Value)})
+	}
+	return r
+}
+
+// traceParent is the trace context that a record carries, "" for none.
+func traceParent(r *kgo.Record) string {
+	for _, h := range r.Headers {
+		if h.Key == schemas.HeaderTraceParent {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
