@@ -181,13 +181,12 @@ func (l *link) left(channel string) bool {
 	return true
 }
 
-// changed passes a notice on to the listener, unless nobody wants it any more.
+// changed passes a notice on to the listener.
 func (l *link) changed(channel, payload string) {
 	l.mu.Lock()
 	f := l.follows[channel]
-	wanted := f != nil && f.wanted
 	l.mu.Unlock()
-	if wanted {
+	if f != nil {
 		l.listener.Changed(f.user, payload)
 	}
 }

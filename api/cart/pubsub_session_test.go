@@ -217,6 +217,23 @@ func TestASubscriptionThatRedisEndsItselfIsMadeAnew(t *testing.T) {
 	})
 }
 
+func TestAChannelThatIsLeftBeforeItIsConfirmedIsLeftAfterwards(t *testing.T) {
+	linked(t, func(t *testing.T, m *mock, l *link, _ map[string]int) {
+		<-l.follow("c", "u1")
+		l.follow("d", "u2")
+		l.unfollow("d")
+		synctest.Wait()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if got := fmt.Sprint(m.commands); got != "[subscribe 1 subscribe 1 unsubscribe 1]" {
+			t.Errorf("sent %s", got)
+		}
+		if len(l.follows) != 1 {
+			t.Errorf("%d channels are kept", len(l.follows))
+		}
+	})
+}
+
 func TestALinkWithoutChannelsNeedsNoRedis(t *testing.T) {
 	linked(t, func(t *testing.T, m *mock, l *link, _ map[string]int) {
 		l.follow("c", "u1")

@@ -152,7 +152,7 @@ func TestAStuckClientsExpiryEndsItsSocketToo(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		w.connect("u1~2s", "")
 		w.change("u1", "emma", 1) // is never taken
-		time.Sleep(2*time.Second + closeWithin + time.Millisecond)
+		time.Sleep(2*time.Second + 5*time.Second + time.Millisecond)
 		synctest.Wait()
 		if n := w.metric(w.gateway.metrics.closes.WithLabelValues("expired")); n != 1 {
 			t.Errorf("%v closed for the token", n)
@@ -238,6 +238,7 @@ func TestDrainingCutsOffClientsThatDoNotAnswer(t *testing.T) {
 		w.connect("u1", "")
 		w.connect("u2", "")
 		w.change("u2", "emma", 1) // is never taken
+		w.gateway.Drain = time.Second
 		began := time.Now()
 		w.stop()
 		<-w.drained

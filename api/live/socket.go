@@ -26,7 +26,7 @@ const (
 	writeRate   = 32 << 10
 	// pongWithin is how long a client may take to answer a ping.
 	pongWithin = 10 * time.Second
-	// closeWithin bounds the exchange of close frames.
+	// closeWithin is how long a client that sends something may take to send it all and to answer the close frame.
 	closeWithin = 5 * time.Second
 )
 
@@ -105,7 +105,8 @@ func (s *socket) read() {
 	if err != nil {
 		return
 	}
-	// How long it is decides what the client is told; it has as long to send it as to say goodbye.
+	// How long it is decides what the client is told. The deadline is for the exchange of close frames too, in which
+	// websocket reads what is left of the message without a bound of its own.
 	_ = s.raw.SetReadDeadline(time.Now().Add(closeWithin))
 	_, err = io.Copy(io.Discard, message)
 	if errors.Is(err, websocket.ErrMessageTooBig) {
@@ -142,7 +143,7 @@ func (s *socket) end(why reason) bool {
 	return true
 }
 
-// close tells the client why and waits a bounded time for its answer, without holding up the caller. It does nothing to
+// close tells the client why and waits for its answer, 10 seconds at most, without holding up the caller. It does nothing to
 // a socket that isn't open or is closing.
 func (s *socket) close(why reason) {
 	s.watch.mu.Lock()
@@ -157,7 +158,6 @@ func (s *socket) goodbye(why reason) {
 	if !s.end(why) {
 		return
 	}
-	_ = s.raw.SetDeadline(time.Now().Add(closeWithin)) // Close itself doesn't bound every read
 	_ = s.conn.Close(farewell[why].code, farewell[why].text)
 }
 
