@@ -81,7 +81,7 @@ func since(u *url.URL) (cart.Tag, bool) {
 	if err != nil || err2 != nil {
 		return cart.Tag{}, false
 	}
-	return cart.Tag{Epoch: int64(epoch), Version: int64(version)}, true //nolint:gosec // 63 bits
+	return cart.Tag{Epoch: int64(epoch), Version: int64(version)}, true
 }
 
 // handshake checks what websocket.Accept would refuse with a text of its own.

@@ -91,11 +91,11 @@ func TestARequestThatIsNoHandshakeIsAProblemOfOurs(t *testing.T) {
 		"with a token by an empty subprotocol": {"Authorization: Bearer u1", "Sec-WebSocket-Protocol: cart.v1, bearer.", 401},
 	} {
 		t.Run(claim, func(t *testing.T) {
-			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close() //nolint:errcheck // nothing is lost
+			defer conn.Close()
 			if _, err := io.WriteString(conn, strings.Replace(good, c.from, c.to, 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestARequestThatIsNoHandshakeIsAProblemOfOurs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer response.Body.Close() //nolint:errcheck // as above
+			defer response.Body.Close()
 			if response.StatusCode != c.status {
 				t.Errorf("status %d, want %d", response.StatusCode, c.status)
 			}
@@ -157,11 +157,11 @@ func (u unwraps) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
 func TestWhatAClientSendsBeforeTheAnswerIsNotLost(t *testing.T) {
 	server := serve(t, plain)
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost
+	defer conn.Close()
 	handshake := "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer u1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	pings := strings.Repeat("\x89\x83\x00\x00\x00\x00ask", 100) // masked with zeros; more than the small buffer holds

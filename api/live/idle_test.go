@@ -30,7 +30,7 @@ func BenchmarkIdleSockets(b *testing.B) {
 	defer server.Close()
 	for b.Loop() {
 		before := inUse()
-		clients := exec.Command(os.Args[0], "-test.run=^$")
+		clients := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^$")
 		clients.Env = append(os.Environ(), "LIVE_CLIENTS="+strconv.Itoa(sockets), "LIVE_URL=ws://"+listener.Addr().String())
 		in, err := clients.StdinPipe()
 		if err != nil {

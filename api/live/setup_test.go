@@ -74,7 +74,7 @@ func play(t *testing.T, test func(t *testing.T, w *world)) {
 		defer stop()
 		w.stop = stop
 		server := &http.Server{Handler: w.gateway, ReadHeaderTimeout: time.Second}
-		defer server.Close() //nolint:errcheck // a test that failed leaves sockets open
+		defer server.Close()
 		go func() { _ = server.Serve(pipes{w.network, make(chan struct{})}) }()
 		go func() {
 			_ = w.gateway.Run(ctx)
