@@ -8,16 +8,18 @@ import (
 	"syscall"
 )
 
-// portFree fails with half a sentence when something listens on addr.
+var errTaken = errors.New("is taken")
+
+// portFree fails with half a sentence, which wraps errTaken when something listens on addr.
 func portFree(ctx context.Context, addr string) error {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		_, port, _ := net.SplitHostPort(addr)
-		return fmt.Errorf("port %s is taken", port)
+		return fmt.Errorf("port %s %w", port, errTaken)
 	}
 	if err != nil {
-		return fmt.Errorf("can't listen on %q: %w", addr, err)
+		return fmt.Errorf("%q can't be listened on: %w", addr, err)
 	}
 	return l.Close()
 }
@@ -47,8 +49,10 @@ func (s *stack) listen(ctx context.Context, env map[string]string, freePorts boo
 		default:
 			addr = usual
 		}
-		if err := portFree(ctx, addr); err != nil {
+		if err := portFree(ctx, addr); errors.Is(err, errTaken) {
 			return fmt.Errorf("%w: free it, or set %s to another address", err, name)
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		env[name] = addr
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,9 +115,11 @@ func (s *stack) startEmbedded(ctx context.Context, r *running, missing []engine,
 		port := e.port
 		if freePorts {
 			port = 0
-		} else if err := portFree(ctx, fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+		} else if err := portFree(ctx, fmt.Sprintf("127.0.0.1:%d", port)); errors.Is(err, errTaken) {
 			return fmt.Errorf("%w, but %s should get it: free it, name a %s that runs in %s, or run task up -- --free-ports",
 				err, e.name, e.name, e.variable)
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
 		}
 		switch e.service {
 		case "redis":
@@ -158,7 +161,7 @@ func (s *stack) startEmbedded(ctx context.Context, r *running, missing []engine,
 	return nil
 }
 
-// dockerCompose returns the command for docker compose where a Docker engine answers, else nil.
+// dockerCompose returns the command for docker compose, version 2 or newer, where a Docker engine answers, else nil.
 func dockerCompose(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -166,8 +169,10 @@ func dockerCompose(ctx context.Context) []string {
 		return nil
 	}
 	for _, command := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
-		args := append(command[1:len(command):len(command)], "version")
-		if exec.CommandContext(ctx, command[0], args...).Run() == nil { //nolint:gosec // one of the two above
+		args := append(command[1:len(command):len(command)], "version", "--short")
+		version, err := exec.CommandContext(ctx, command[0], args...).Output() //nolint:gosec // one of the two above
+		major, _, _ := strings.Cut(strings.TrimPrefix(string(version), "v"), ".")
+		if n, _ := strconv.Atoi(major); err == nil && n >= 2 { // 1 can't wait for health
 			return command
 		}
 	}

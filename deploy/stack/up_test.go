@@ -102,7 +102,7 @@ func TestUpFailsWithOneSentenceAndLeavesNothingRunning(t *testing.T) {
 		"the API's port is taken":              {env: map[string]string{"HTTP_ADDR": taken.Addr().String()}, says: "port " + takenPort + " is taken: free it, or set HTTP_ADDR to another address"},
 		"the consumers' port is taken":         {env: map[string]string{"OPS_ADDR": taken.Addr().String()}, says: "or set OPS_ADDR"},
 		"both servers should have one port":    {env: map[string]string{"HTTP_ADDR": nobodyAddr, "OPS_ADDR": nobodyAddr}, says: "are both"},
-		"HTTP_ADDR is no address":              {env: map[string]string{"HTTP_ADDR": "eighty"}, says: `can't listen on "eighty"`},
+		"HTTP_ADDR is no address":              {env: map[string]string{"HTTP_ADDR": "eighty"}, says: `HTTP_ADDR: "eighty" can't be listened on`},
 		"the named Redis isn't there":          {env: map[string]string{"REDIS_ADDRS": nobodyAddr}, says: "Redis, which REDIS_ADDRS names, can't be reached"},
 		"the named Kafka isn't there":          {env: map[string]string{"KAFKA_BROKERS": nobodyAddr}, says: "Kafka, which KAFKA_BROKERS names, can't be reached"},
 		"the named MongoDB isn't there":        {env: map[string]string{"MONGODB_URI": "mongodb://" + nobodyAddr + "/x"}, says: "MongoDB, which MONGODB_URI names, can't be reached"},
@@ -209,6 +209,7 @@ const fakeDocker = `#!/bin/sh
 echo "$@ REDIS_PORT=$REDIS_PORT KAFKA_PORT=$KAFKA_PORT" >> "$FAKE_DOCKER_CALLS"
 case "$*" in
 info) [ "$FAKE_DOCKER" != away ] ;;
+"compose version --short") [ "$FAKE_DOCKER" = old ] && echo 1.29.2 || echo v2.40.1 ;;
 *" up "*) [ "$FAKE_DOCKER" != broken ] || { echo Pulling; echo "no such image" >&2; exit 18; } ;;
 esac
 `
@@ -217,6 +218,7 @@ func TestUpWithDocker(t *testing.T) {
 	newDocker := func(t *testing.T, mode string) (c *checkout, calls func() string) {
 		c = newCheckout(t)
 		c.write("docker/docker", fakeDocker)
+		c.write("docker/docker-compose", "#!/bin/sh\nexit 1\n")
 		t.Setenv("PATH", filepath.Join(c.dir, "docker")+":"+os.Getenv("PATH"))
 		t.Setenv("FAKE_DOCKER", mode)
 		t.Setenv("FAKE_DOCKER_CALLS", filepath.Join(c.dir, "calls"))
@@ -245,13 +247,18 @@ func TestUpWithDocker(t *testing.T) {
 		contains(t, c.must("up", "--free-ports"), mine.Addr().String()+"  (yours)")
 		contains(t, calls(), "up --detach --wait kafka mongodb ")
 	})
-	t.Run("where no Docker engine answers they are embedded", func(t *testing.T) {
-		c, _ := newDocker(t, "away")
-		contains(t, c.must("up", "--free-ports"), "embedded: kfake")
-		if c.alive() != "api consumers engines" {
-			t.Fatalf("%q runs", c.alive())
-		}
-	})
+	for claim, mode := range map[string]string{
+		"where no Docker engine answers they are embedded":  "away",
+		"where docker compose is too old they are embedded": "old",
+	} {
+		t.Run(claim, func(t *testing.T) {
+			c, _ := newDocker(t, mode)
+			contains(t, c.must("up", "--free-ports"), "embedded: kfake")
+			if c.alive() != "api consumers engines" {
+				t.Fatalf("%q runs", c.alive())
+			}
+		})
+	}
 	t.Run("what docker compose can't do is one sentence, and nothing is left", func(t *testing.T) {
 		c, calls := newDocker(t, "broken")
 		_, err := c.does("up", "--free-ports")
