@@ -66,10 +66,13 @@ func (s *stack) follow(ctx context.Context, url, user string, env map[string]str
 		return 0, fatalError{err}
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	conn, resp, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{ //nolint:bodyclose // Dial has closed it
+	conn, resp, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	cancel()
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close()
+	}
 	if err != nil {
 		if resp != nil && resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
 			return 0, fatalError{fmt.Errorf("%s answers %s", url, resp.Status)}
