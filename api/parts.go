@@ -77,6 +77,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 
 	// --- Catalogue and carts
 	books := book.Open(book.Options{Database: database, Producer: kafka, Currency: cfg.Currency.Code, Logger: log, Registerer: registry})
+	cfg.Redis.LogTo(log)
 	redis, err := cfg.Redis.Options()
 	if err != nil {
 		return nil, err

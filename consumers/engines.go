@@ -30,6 +30,7 @@ func connect(cfg config, log *slog.Logger) (*engines, error) {
 }
 
 func (e *engines) open(cfg config, log *slog.Logger) error {
+	cfg.Redis.LogTo(log)
 	options, err := cfg.Redis.Options()
 	if err != nil {
 		return err

@@ -22,18 +22,50 @@ type checker interface{ check() []error }
 // with it at once, one fault a line. No error shows the value of a secret.
 func Parse(cfg any) error {
 	var faults []error
+	unread := map[string]bool{} // variables that could not be read: their fields are zero, which is nobody's fault
 	if err := parse.Parse(cfg); err != nil {
 		var all parse.AggregateError
 		if !errors.As(err, &all) {
 			return fmt.Errorf("environment: %w", err)
 		}
-		faults = append(faults, all.Errors...)
+		for _, fault := range all.Errors {
+			var malformed parse.ParseError
+			if errors.As(fault, &malformed) {
+				name := variable(reflect.TypeOf(cfg).Elem(), malformed.Name)
+				unread[name] = true
+				fault = fmt.Errorf("%s: %w", name, malformed.Err)
+			}
+			faults = append(faults, fault)
+		}
 	}
-	groups(reflect.ValueOf(cfg).Elem(), func(c checker) { faults = append(faults, c.check()...) })
+	groups(reflect.ValueOf(cfg).Elem(), func(c checker) {
+		for _, fault := range c.check() {
+			if name, _, _ := strings.Cut(fault.Error(), " "); !unread[name] {
+				faults = append(faults, fault)
+			}
+		}
+	})
 	if len(faults) == 0 {
 		return nil
 	}
 	return fmt.Errorf("environment: %w", errors.Join(faults...))
+}
+
+// variable returns the name that a field takes from the environment.
+func variable(t reflect.Type, field string) string {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if name, _, _ := strings.Cut(f.Tag.Get("env"), ","); name != "" {
+			if f.Name == field {
+				return name
+			}
+		} else if f.Type.Kind() == reflect.Struct {
+			if name := variable(f.Type, field); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // groups calls visit for each struct within v that checks itself.

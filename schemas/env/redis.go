@@ -1,9 +1,12 @@
 package env
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,6 +29,18 @@ func (r *Redis) check() []error {
 		faults = append(faults, fmt.Errorf("SHARDS is %d: 1 to 16384", r.Shards))
 	}
 	return faults
+}
+
+// LogTo sends what go-redis says by itself, about connections that it opens again, to the debug log. It is for the
+// whole process: the first call counts, before the first client is made.
+func (r *Redis) LogTo(log *slog.Logger) { clientLogs.Do(func() { redis.SetLogger(clientLog{log}) }) }
+
+var clientLogs sync.Once
+
+type clientLog struct{ log *slog.Logger }
+
+func (c clientLog) Printf(ctx context.Context, format string, v ...any) {
+	c.log.DebugContext(ctx, "redis client", "message", fmt.Sprintf(format, v...))
 }
 
 // Options returns what go-redis needs, IsClusterMode set where Redis Cluster is meant. Nothing is ever sent twice by
