@@ -62,7 +62,6 @@ const (
 	scriptBeat
 	scriptTrim
 	scriptPosition
-	scriptHead
 	scripts
 )
 
@@ -78,7 +77,6 @@ var sources = [scripts][]string{
 	scriptBeat:        {"beat"},
 	scriptTrim:        {"trim"},
 	scriptPosition:    {"position"},
-	scriptHead:        {"head"},
 }
 
 // bodies are the scripts without what makes them one generation's.

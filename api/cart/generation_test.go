@@ -260,24 +260,3 @@ func TestASeenPriceIsAcknowledged(t *testing.T) {
 		})
 	}
 }
-
-func TestHeadsTellWhatGetShows(t *testing.T) {
-	s, _ := lost(t)
-	if _, err := s.Add(t.Context(), cart.Request{User: "u2"}, "emma", 1); err != nil {
-		t.Fatal(err)
-	}
-	users := []string{"u1", "u2", "new"}
-	heads, err := s.Heads(t.Context(), users)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, user := range users {
-		v, err := s.Get(t.Context(), user)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if shown := v.Shown(); heads[i] != (cart.Tag{Epoch: shown.Epoch, Version: shown.Version}) {
-			t.Errorf("%s: head %+v, shown at %d.%d", user, heads[i], shown.Epoch, shown.Version)
-		}
-	}
-}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 )
 
 // Options of a Store.
@@ -214,41 +213,6 @@ func (s *Store) Get(ctx context.Context, user string) (View, error) {
 		return View{Cart: c, Generation: generation.Number}, nil
 	}
 	return View{}, unavailable("", fmt.Errorf("read the cart of %s: %w", user, errFenced))
-}
-
-// headReaders bounds how many heads are asked for at once, so that a gateway's checks leave room for its users' calls.
-const headReaders = 64
-
-// Heads returns the state that each user's cart is shown at, at a fraction of what Get costs. A cart that can't be read
-// right now has the Tag{} of none, and its error is joined to the one returned.
-func (s *Store) Heads(ctx context.Context, users []string) ([]Tag, error) {
-	heads, errs := make([]Tag, len(users)), make([]error, len(users))
-	var all errgroup.Group
-	all.SetLimit(headReaders)
-	for i, user := range users {
-		all.Go(func() error {
-			heads[i], errs[i] = s.head(ctx, user)
-			return nil
-		})
-	}
-	_ = all.Wait() // the errors are in their places
-	return heads, errors.Join(errs...)
-}
-
-func (s *Store) head(ctx context.Context, user string) (Tag, error) {
-	shard := s.nodes.shardOf(user)
-	generation, answer, err := s.run(ctx, shard, scriptHead, []string{s.nodes.generation(shard), s.nodes.cart(shard, user)})
-	if err != nil {
-		return Tag{}, unavailable("", fmt.Errorf("read the head of the cart of %s: %w", user, err))
-	}
-	if answer == "restore" {
-		v, err := s.Get(ctx, user)
-		return Tag{v.Shown().Epoch, v.Version}, err
-	}
-	_, rest := split(answer)
-	r := &reader{rest: rest}
-	tag := Tag{Epoch: max(r.number(), generation.Number), Version: r.number()}
-	return tag, r.err
 }
 
 // ErrLost is in the chain of an *Unavailable that says that the cart's shard lost its data and that nobody in this process
