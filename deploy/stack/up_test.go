@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -130,6 +131,36 @@ func TestUpFailsWithOneSentenceAndLeavesNothingRunning(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Fatalf("it shows the password: %v", err)
+			}
+			if got := c.alive(); got != "" {
+				t.Fatalf("%q still runs", got)
+			}
+		})
+	}
+}
+
+func TestUpSaysWhichEngineShouldGetATakenPort(t *testing.T) {
+	for i, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			c := newCheckout(t)
+			port := listener(t).Addr().(*net.TCPAddr).Port
+			// The tests never use the usual ports.
+			usual := engines
+			t.Cleanup(func() { engines = usual })
+			engines = []engine{usual[i]}
+			engines[0].port = port
+			for _, name := range []string{"HTTP_ADDR", "OPS_ADDR"} {
+				free, err := freePort(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Setenv(name, fmt.Sprintf("127.0.0.1:%d", free))
+			}
+			_, err := c.does("up", "--embedded")
+			want := fmt.Sprintf("port %d is taken, but %s should get it: free it, name a %s that runs in %s, or run task up -- --free-ports",
+				port, e.name, e.name, e.variable)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatalf("got %v, want %q", err, want)
 			}
 			if got := c.alive(); got != "" {
 				t.Fatalf("%q still runs", got)
