@@ -28,8 +28,9 @@ type Consumer[T any] struct {
 	// marked with Refused. A batch may come again, whole or in part, also after nil, when a process dies before it
 	// commits: Handle must be idempotent.
 	//
-	// ctx ends 30 s after the call, or 5 s after the partition was taken away or the process was told to stop. A Handle that ignores that is left
-	// behind 3 s later: its outcome no longer counts, and another member may already be at the same records.
+	// ctx ends 30 s after the call, 5 s after a rebalance took the partition away or the process was told to stop, at
+	// once where the group gave the partition away without asking. A Handle that ignores that is left behind 3 s later:
+	// its outcome no longer counts, and another member may already be at the same records.
 	Handle func(ctx context.Context, batch []Record[T]) error
 	// Heal, where set, is called for a record that was parked, after its letter was stored and before its offset is
 	// committed: it repairs what the record would have changed. An error is tried again like one of Handle; Permanent, or

@@ -90,8 +90,7 @@ type topicParker struct{ client *kgo.Client }
 func (p topicParker) Park(ctx context.Context, letters []*kgo.Record) error {
 	acks := make(chan error, len(letters))
 	for _, l := range letters {
-		again := *l // a record that was produced before keeps the ctx of that time
-		again.Context = nil
+		again := *l // a record keeps the ctx of its first Produce, and would fail with it
 		p.client.Produce(ctx, &again, func(_ *kgo.Record, err error) { acks <- err })
 	}
 	for range letters {

@@ -62,15 +62,25 @@ const (
 	rejected
 )
 
+// IsPermanent reports whether err says that a record can never succeed.
+func IsPermanent(err error) bool {
+	var e *permanentError
+	return errors.As(err, &e)
+}
+
+// IsRefused reports whether err counts as one of a record's attempts.
+func IsRefused(err error) bool {
+	var e *refusedError
+	return errors.As(err, &e)
+}
+
 func judge(err error) verdict {
-	var permanent *permanentError
-	var counted *refusedError
 	switch {
 	case err == nil:
 		return done
-	case errors.As(err, &permanent):
+	case IsPermanent(err):
 		return rejected
-	case errors.As(err, &counted):
+	case IsRefused(err):
 		return refused
 	}
 	return down

@@ -74,17 +74,28 @@ func (k *kafka) put(t *testing.T, r *kgo.Record) int64 {
 }
 
 // committed is a group's next offset in a partition of in, -1 where it has none.
-func (k *kafka) committed(t *testing.T, group string, partition int32) int64 {
-	t.Helper()
-	offsets, err := kadm.NewClient(k.Client).FetchOffsets(t.Context(), group)
-	if err != nil {
-		return -1 // no coordinator yet
+func (k *kafka) committed(group string, partition int32) int64 {
+	if g := k.GroupInfo(group); g != nil {
+		if c, ok := g.Commits[in][partition]; ok {
+			return c.Offset
+		}
 	}
-	o, ok := offsets.Lookup(in, partition)
-	if !ok {
-		return -1
+	return -1
+}
+
+// members is how many members of a stable group have partitions.
+func (k *kafka) members(group string) int {
+	g := k.GroupInfo(group)
+	if g == nil || g.State != "Stable" {
+		return 0
 	}
-	return o.At
+	n := 0
+	for _, m := range g.Members {
+		if m.NumAssigned() > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // read returns everything that is committed in a topic now.

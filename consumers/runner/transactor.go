@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -79,12 +80,44 @@ func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession) err
 
 	hard, kill := withGrace(ctx, stopGrace)
 	defer kill()
-	res, failed := t.handle(hard, ctx, got)
+	res, failed, err := t.handleWithin(hard, ctx, got)
+	if err != nil {
+		return err
+	}
 	if len(failed) > 0 { // all of it comes again, but for the partitions that are set aside
 		t.setAside(s.Client(), failed)
 		return t.end(hard, s, kgo.TryAbort, nil)
 	}
 	return t.transact(hard, s, got, res)
+}
+
+var errLeftBehind = errors.New("batch left behind")
+
+// handleWithin is handle, but leaves it behind when it takes no notice of the end of ctx.
+func (t *transactor) handleWithin(ctx, stopping context.Context, got polled) (result, map[place]error, error) {
+	type outcome struct {
+		res    result
+		failed map[place]error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		res, failed := t.handle(ctx, stopping, got)
+		ended <- outcome{res, failed}
+	}()
+	select {
+	case o := <-ended:
+		return o.res, o.failed, nil
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(abandonAfter)
+	defer late.Stop()
+	select {
+	case o := <-ended:
+		return o.res, o.failed, nil
+	case <-late.C:
+		t.log.Error("batch left behind")
+		return result{}, nil, errLeftBehind
+	}
 }
 
 // handle returns what the records come to, or why it can't be said of some partitions.
@@ -161,70 +194,6 @@ func (t *transactor) mend(ctx context.Context, rec *kgo.Record) (out []*kgo.Reco
 		}
 	}()
 	return t.heal(ctx, rec)
-}
-
-// transact produces the records and the dead letters and commits them with the offsets, or none of it.
-func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) error {
-	if err := s.Begin(); err != nil {
-		return fmt.Errorf("begin transaction: %w", err)
-	}
-	failed := t.produce(ctx, s, got, res)
-	if len(failed) > 0 {
-		t.setAside(s.Client(), failed)
-		return t.end(ctx, s, kgo.TryAbort, nil)
-	}
-	return t.end(ctx, s, kgo.TryCommit, func() {
-		t.aside.done(got)
-		for _, records := range got {
-			t.meter.records.Add(float64(len(records)))
-		}
-		t.meter.batches.Inc()
-		for _, f := range res.dead {
-			t.parked(f)
-		}
-	})
-}
-
-// produce returns the partitions that must be tried again: that of a dead letter which can't be written, or all.
-func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) map[place]error {
-	from := make(map[*kgo.Record]place, len(res.dead))
-	out := res.produce
-	for _, f := range res.dead {
-		l := f.letter(t.name, t.letters)
-		from[l] = place{f.record.Topic, f.record.Partition}
-		out = append(out, l)
-	}
-	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
-	defer cancel()
-	failed := map[place]error{}
-	for _, r := range s.ProduceSync(ctx, out...) {
-		if r.Err == nil {
-			continue
-		}
-		if at, ok := from[r.Record]; ok {
-			failed[at] = fmt.Errorf("write dead letter: %w", r.Err)
-			continue
-		}
-		for at := range got {
-			failed[at] = fmt.Errorf("produce to %s: %w", r.Record.Topic, r.Err)
-		}
-	}
-	return failed
-}
-
-// end ends the transaction, or, where none was begun, just puts the records back. A transaction that was not committed
-// puts its records back too: a rebalance came in between, and they are somebody's.
-func (t *transactor) end(ctx context.Context, s *kgo.GroupTransactSession, how kgo.TransactionEndTry, committed func()) error {
-	ctx, cancel := context.WithTimeout(ctx, endTimeout)
-	defer cancel()
-	ok, err := s.End(ctx, how)
-	if err != nil {
-		return fmt.Errorf("end transaction: %w", err)
-	}
-	if ok && committed != nil {
-		committed()
-	}
-	return nil
 }
 
 func (t *transactor) setAside(cl *kgo.Client, failed map[place]error) {
