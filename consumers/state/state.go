@@ -3,6 +3,7 @@ package state
 
 import (
 	"context"
+	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -19,6 +20,8 @@ const readers = 64
 
 // Carts is where carts are read. A cart.Store is one.
 type Carts interface {
+	// Get returns the cart under the (epoch, version) of its own last change, or an error with schemas.ErrUnavailable
+	// where it can't be asked now. Any other error says that what Redis holds of this cart can't be read.
 	Get(ctx context.Context, user string) (cart.View, error)
 }
 
@@ -61,7 +64,7 @@ func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartCh
 	reading.SetLimit(readers)
 	for _, i := range newest {
 		reading.Go(func() error {
-			v, err := s.carts.Get(ctx, batch[i].Value.UserID)
+			v, err := s.read(ctx, batch[i].Value.UserID)
 			if err != nil {
 				return err
 			}
@@ -91,11 +94,20 @@ func (s *state) heal(ctx context.Context, parked *kgo.Record) ([]*kgo.Record, er
 	if !schemas.ValidID(user) {
 		return nil, nil
 	}
-	v, err := s.carts.Get(ctx, user)
+	v, err := s.read(ctx, user)
 	if err != nil || !v.Exists() {
 		return nil, err
 	}
 	return []*kgo.Record{record(v.Cart, traceParent(parked))}, nil
+}
+
+// read is Get. One cart that can't be read, though Redis answers, must not hold up the others of its partition.
+func (s *state) read(ctx context.Context, user string) (cart.View, error) {
+	v, err := s.carts.Get(ctx, user)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, schemas.ErrUnavailable) {
+		return v, runner.Refused(err)
+	}
+	return v, err
 }
 
 // record is a cart as the topic holds it, under the epoch of its own last change.

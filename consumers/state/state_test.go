@@ -87,8 +87,18 @@ func TestAPublishedCartIsWhatTheContractSays(t *testing.T) {
 func TestRedisAwayIsTriedAgain(t *testing.T) {
 	s := &shelf{away: &cart.Unavailable{Err: errors.New("refused")}}
 	_, err := Consumer(s, prometheus.NewRegistry()).Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)})
-	if !errors.Is(err, schemas.ErrUnavailable) {
+	if !errors.Is(err, schemas.ErrUnavailable) || runner.IsRefused(err) || runner.IsPermanent(err) {
 		t.Fatalf("%v, want an error that is tried again", err)
+	}
+}
+
+func TestACartThatCanNotBeReadCountsAgainstItsRecord(t *testing.T) {
+	c := Consumer(&shelf{away: errors.New("no JSON")}, prometheus.NewRegistry())
+	if _, err := c.Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}); !runner.IsRefused(err) {
+		t.Errorf("handle: %v", err)
+	}
+	if _, err := c.Heal(t.Context(), &kgo.Record{Key: []byte("u1")}); !runner.IsRefused(err) {
+		t.Errorf("heal: %v", err)
 	}
 }
 
