@@ -10,12 +10,17 @@ import (
 // RunOwned runs cmd to its end, in a session of its own. When cmd's context ends, its whole process group
 // is killed; when this process ends, however that happens, the kernel kills cmd.
 func RunOwned(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = attributes(true)
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	if err := onLastingThread(cmd.Start); err != nil {
+	if err := StartOwned(cmd); err != nil {
 		return err
 	}
 	return cmd.Wait()
+}
+
+// StartOwned is RunOwned without the wait, which is left to the caller.
+func StartOwned(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = attributes(true)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return onLastingThread(cmd.Start)
 }
 
 // lastingThread runs functions on one thread that lives as long as this process.

@@ -1,0 +1,35 @@
+//go:build engines
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
+	var out, said bytes.Buffer
+	profile := filepath.Join(t.TempDir(), "cpu")
+	if err := run(t.Context(), []string{"-rounds", "1", "-seconds", "0.3", "-profile", profile}, &out, &said); err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	for _, want := range []string{"cores", "64 connections, Idempotency-Key", "api / bare", "socket / PUBLISH"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+	if text, err := os.ReadFile(profile); err != nil || len(text) == 0 {
+		t.Errorf("the profile has %d bytes: %v", len(text), err)
+	}
+	s, err := openScratch(t.Context(), &said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.close() }()
+	if others, _ := filepath.Glob(filepath.Join(filepath.Dir(s.dir), "*", "bin")); len(others) > 0 {
+		t.Errorf("left: %v", others)
+	}
+}

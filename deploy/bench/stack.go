@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sync/errgroup"
+
+	"cartstream/deploy/engines/engine"
+)
+
+const secret = "a secret of thirty-two characters"
+
+// stack is the product on engines of its own.
+type stack struct {
+	dir            string
+	redis          *engine.Process
+	kafka          *engine.Kafka
+	mongodb        *engine.MongoDB
+	api, consumers *process
+	pprof          string
+	processes      []*process
+	scratch        *scratch
+}
+
+// start brings up real engines, as durable as in production, one api and, where any are named, consumers.
+func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err error) {
+	s := &stack{scratch: b.scratch}
+	if s.dir, err = b.scratch.sub("stack"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	began := time.Now()
+	if err := s.engines(ctx); err != nil {
+		return nil, err
+	}
+	ports, err := engine.FreePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	addr := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	s.pprof = addr(2)
+	env := []string{
+		"REDIS_ADDRS=" + s.redis.Addr, "KAFKA_BROKERS=" + s.kafka.Brokers(), "MONGODB_URI=" + s.mongodb.URI,
+		"JWT_SECRET=" + secret, "LOG_FORMAT=text", "HTTP_ADDR=" + addr(0), "OPS_ADDR=" + addr(1),
+		"RATE_LIMIT=1000000", // on, but never reached
+	}
+	if s.api, err = s.launch(ctx, "api", addr(0), append(env, "PPROF_ADDR="+s.pprof)); err != nil {
+		return nil, err
+	}
+	if len(consumers) > 0 {
+		if s.consumers, err = s.launch(ctx, "consumers", addr(1), env, consumers...); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range s.processes {
+		if err := p.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	b.say("engines, api%s are ready after %.1f s", map[bool]string{true: ", consumers"}[s.consumers != nil], time.Since(began).Seconds())
+	return s, nil
+}
+
+func (s *stack) engines(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		// A rewrite of the append-only file would fall into one side's turn.
+		s.redis, err = engine.StartRedis(ctx, engine.RedisOptions{Dir: s.dir, Args: []string{"--auto-aof-rewrite-percentage", "0"}})
+		return err
+	})
+	g.Go(func() (err error) {
+		s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{Libs: s.scratch.cache.KafkaLibs(), Dir: s.dir})
+		return err
+	})
+	g.Go(func() (err error) {
+		c := s.scratch.cache
+		s.mongodb, err = engine.StartMongoDB(ctx, engine.MongoDBOptions{
+			Root: c.DocumentDB(), Template: c.DocumentDBTemplate(), FerretDB: c.FerretDB(), Dir: s.dir})
+		return err
+	})
+	return g.Wait()
+}
+
+// launch starts one of the programs.
+func (s *stack) launch(ctx context.Context, name, addr string, env []string, args ...string) (*process, error) {
+	p, err := launch(ctx, s.dir, s.scratch.program(name), addr, env, args...)
+	if err == nil {
+		s.processes = append(s.processes, p)
+	}
+	return p, err
+}
+
+// close ends everything; the data goes with the scratch directory.
+func (s *stack) close() error {
+	for _, p := range s.processes {
+		p.kill()
+	}
+	return killAll(s.dir)
+}
+
+// The books and users that every benchmark changes carts with.
+const books = 20
+
+func bookID(i int) string { return fmt.Sprintf("book-%02d", i) }
+
+func userID(i int) string { return fmt.Sprintf("user-%04d", i) }
+
+// createBooks fills the catalogue with books that differ in nothing but their ids.
+func (s *stack) createBooks(ctx context.Context) error {
+	boss, err := sign("boss", "admin")
+	if err != nil {
+		return err
+	}
+	for i := range books {
+		body, err := json.Marshal(map[string]any{"bookId": bookID(i), "title": "The Pickwick Papers", "author": "Charles Dickens", "unitPrice": 1299, "stock": 5})
+		if err != nil {
+			return err
+		}
+		if _, err := request(ctx, http.MethodPost, "http://"+s.api.addr+"/v1/books", boss, string(body)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sign makes a token.
+func sign(user, role string) (string, error) {
+	now := time.Now()
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": user, "role": role, "iat": now.Unix(), "exp": now.Add(24 * time.Hour).Unix(),
+	}).SignedString([]byte(secret))
+}
+
+// request makes a call whose cost doesn't matter. An answer that isn't 2xx is an error.
+func request(ctx context.Context, method, url, token, body string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewBufferString(body))
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %d %.300s", method, url, resp.StatusCode, text)
+	}
+	return text, err
+}
