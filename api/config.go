@@ -38,7 +38,7 @@ func readConfig() (config, error) {
 	if c.MaxQuantity < 1 || c.MaxLines < 1 || c.KeepAnswers < time.Second || c.DrainFor < 0 {
 		err = errors.Join(err, errors.New("MAX_QUANTITY and MAX_LINES are at least 1, IDEMPOTENCY_TTL at least 1s, DRAIN_FOR at least 0s"))
 	}
-	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka))
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), c.HTTP.Check())
 }
 
 func help(w io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -20,31 +21,32 @@ const (
 	corsMaxAge  = "600" // seconds
 )
 
-// origins are the allowed ones, besides the request's own host.
-type origins map[string]bool
+// Origins are those of the pages that may call, besides the pages of the same host.
+type Origins []string
 
-// parseOrigins reads a list of scheme://host[:port].
-func parseOrigins(list []string) (origins, error) {
-	o := origins{}
-	for _, text := range list {
+// UnmarshalText reads a comma-separated list of scheme://host[:port].
+func (o *Origins) UnmarshalText(list []byte) error {
+	*o = nil
+	for text := range strings.SplitSeq(string(list), ",") {
 		text = strings.TrimSuffix(strings.TrimSpace(text), "/")
 		if text == "" {
 			continue
 		}
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme == "" || u.Host == "" || text != u.Scheme+"://"+u.Host {
-			return nil, fmt.Errorf("ALLOWED_ORIGINS holds %q: scheme://host[:port], as in https://shop.example", text)
+			return fmt.Errorf("%q is no scheme://host[:port], as in https://shop.example", text)
 		}
-		o[strings.ToLower(text)] = true
+		*o = append(*o, text)
 	}
-	return o, nil
+	return nil
 }
 
 // allow reports whether pages of the origin may read answers. The same host is allowed under any scheme: behind a proxy
 // that ends TLS, the server can't tell which one the browser used.
-func (o origins) allow(origin, host string) bool {
+func (o Origins) allow(origin, host string) bool {
 	_, at, ok := strings.Cut(origin, "://")
-	return ok && at != "" && strings.EqualFold(at, host) || o[strings.ToLower(origin)]
+	return ok && at != "" && strings.EqualFold(at, host) ||
+		slices.ContainsFunc(o, func(one string) bool { return strings.EqualFold(one, origin) })
 }
 
 // cors says in the answer's header whether the page that asks may read it, and reports whether all that is asked is that.
@@ -56,7 +58,7 @@ func (s *server) cors(c *gin.Context) (preflight bool) {
 		return false
 	}
 	preflight = c.Request.Method == http.MethodOptions && c.Request.Header.Get("Access-Control-Request-Method") != ""
-	if !s.origins.allow(origin, c.Request.Host) {
+	if !s.AllowedOrigins.allow(origin, c.Request.Host) {
 		return preflight
 	}
 	h.Set("Access-Control-Allow-Origin", origin)

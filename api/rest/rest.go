@@ -46,14 +46,6 @@ type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Claims, error)
 }
 
-// Settings are what the environment says about the HTTP API.
-type Settings struct {
-	AllowedOrigins []string `env:"ALLOWED_ORIGINS" help:"comma-separated scheme://host[:port] of the browsers' pages that may call, besides those of the same host"`
-	RateLimit      int      `env:"RATE_LIMIT" envDefault:"200" help:"requests a second of one user, or of one address without a token, on one instance; twice as many in a burst; 0 for no limit"`
-	BodyLimit      int64    `env:"BODY_LIMIT" envDefault:"65536" help:"bytes of the largest request body"`
-	TrustedProxies []string `env:"TRUSTED_PROXIES" help:"comma-separated addresses or networks whose X-Forwarded-For is believed"`
-}
-
 // Config is what the API needs. Every field is required.
 type Config struct {
 	Settings
@@ -72,7 +64,6 @@ type Config struct {
 // server is what the handlers share.
 type server struct {
 	Config
-	origins  origins
 	limits   *limits
 	metrics  *metrics
 	refusals *refusals
@@ -80,12 +71,8 @@ type server struct {
 
 // New returns the handler of the whole HTTP API. The error says what is wrong with the settings.
 func New(c Config) (http.Handler, error) {
-	allowed, err := parseOrigins(c.AllowedOrigins)
-	if err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
-	}
-	if c.RateLimit < 0 || c.BodyLimit < 1 {
-		return nil, fmt.Errorf("RATE_LIMIT is %d, BODY_LIMIT is %d: at least 0, and at least 1", c.RateLimit, c.BodyLimit)
 	}
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
@@ -94,10 +81,10 @@ func New(c Config) (http.Handler, error) {
 	}
 	s := &server{
 		Config:   c,
-		origins:  allowed,
 		limits:   newLimits(c.RateLimit),
 		refusals: newRefusals(c.Log),
 	}
+	var err error
 	if s.metrics, err = newMetrics(c.Registerer); err != nil {
 		return nil, err
 	}
