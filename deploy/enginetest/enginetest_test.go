@@ -170,36 +170,6 @@ func TestEmbeddedMongoKeepsDocumentsAndReplacesConditionally(t *testing.T) {
 	}
 }
 
-// Everything here relies on it, and FerretDB 1 by itself doesn't do it.
-func TestOfTwoConditionalUpdatesOfOneVersionOneWins(t *testing.T) {
-	db := mongoDatabase(t, enginetest.Mongo(t))
-	ctx, books := testContext(t), db.Collection("books")
-	_, err := books.InsertOne(ctx, bson.M{"_id": "emma", "version": 1})
-	check(t, err)
-	for version := 1; version <= 20; version++ {
-		const writers = 4
-		won := make(chan int64, writers)
-		for range writers {
-			go func() {
-				r, err := books.UpdateOne(ctx, bson.M{"_id": "emma", "version": version}, bson.M{"$set": bson.M{"version": version + 1}})
-				if err != nil {
-					t.Error(err)
-					won <- 0
-					return
-				}
-				won <- r.ModifiedCount
-			}()
-		}
-		var winners int64
-		for range writers {
-			winners += <-won
-		}
-		if winners != 1 {
-			t.Fatalf("%d of %d writers won version %d", winners, writers, version)
-		}
-	}
-}
-
 func TestAFrozenEngineAnswersNothingUntilItThaws(t *testing.T) {
 	s, ctx := enginetest.EmbeddedRedis(t), testContext(t)
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ReadTimeout: 100 * time.Millisecond, DialTimeout: 100 * time.Millisecond})

@@ -150,7 +150,9 @@ func (s *stack) halt(r running) (any bool, err error) {
 		// Its own time: what was started must be stopped even when the command was interrupted.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		enginesErr = errors.Join(enginesErr, s.compose(ctx, r, nil, "down"))
+		if dockerCompose(ctx) != nil { // else the containers went with their engine
+			enginesErr = errors.Join(enginesErr, s.compose(ctx, r, nil, "down"))
+		}
 	}
 	return was[0] || was[1] || engines, errors.Join(err, enginesErr)
 }
