@@ -15,6 +15,9 @@ import (
 // start runs engines until the end of the test.
 func start(t *testing.T, o Options) *Engines {
 	t.Helper()
+	if o.Data == "" {
+		o.Data = t.TempDir() // a killed process leaves a temporary directory of its own behind
+	}
 	e, err := Start(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
