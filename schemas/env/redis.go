@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Redis says where the carts are.
@@ -56,6 +57,8 @@ func (r *Redis) Options() (*redis.UniversalOptions, error) {
 		WriteTimeout:    800 * time.Millisecond,
 		PoolTimeout:     800 * time.Millisecond,
 		DisableIdentity: true,
+		// Plain Redis doesn't have them, and finding that out races between a client and its Conns (go-redis 9.23).
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if r.Cluster && r.MasterName != "" {
 		return nil, errors.New("REDIS_CLUSTER and REDIS_MASTER_NAME exclude each other")
