@@ -17,9 +17,11 @@ import (
 	"cartstream/consumers/runner"
 )
 
-func TestTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) {
-	const keys, each = 16, 500
-	k := newKafka(t, 8)
+func TestTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) { orderOfKeys(t, newKafka(t, 8), 500) }
+
+// orderOfKeys needs 8 partitions.
+func orderOfKeys(t *testing.T, k *kafka, each int) {
+	const keys = 16
 	for n := range each {
 		for key := range keys {
 			name := fmt.Sprintf("k%d", key)
@@ -164,7 +166,7 @@ func TestACrashRepeatsWhatWasNotCommittedAndSkipsNothing(t *testing.T) {
 	})
 	c.MaxBatch = 3
 	wire := newWire(k)
-	crashed := runWith(t, runner.Config{Kafka: wire.options(kgo.SessionTimeout(time.Second))}, c)
+	crashed := runWith(t, runner.Config{Kafka: wire.options(kgo.SessionTimeout(k.session))}, c)
 	<-entered
 	until(t, "what is done is committed", func() bool { return k.committed("g", 0) == 6 })
 	wire.cut()

@@ -88,7 +88,7 @@ func (r *Runner) add(cfg Config, m *metrics, c Runnable) error {
 	g := newGate()
 	l := c.build(parts{
 		name: name, kafka: cfg.Kafka, parker: cfg.Parker, letters: cfg.DeadLetters,
-		log: cfg.Logger.With("consumer", name), gate: g, meter: m.of(name),
+		log: cfg.Logger.With("consumer", name), gate: g, meter: m.of(name), echo: &echo{},
 	})
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(lagGauge(name, l.lag)); err != nil {
@@ -108,6 +108,7 @@ type parts struct {
 	log     *slog.Logger
 	gate    *gate
 	meter   *meter
+	echo    *echo
 }
 
 // parked says that a letter is stored.

@@ -194,6 +194,17 @@ func TestAGroupWhoseOffsetIsBehindTheLogStartsAtItsBeginning(t *testing.T) {
 	}
 }
 
+func TestAConsumerThatMayNotReadIsThereOnceItMay(t *testing.T) {
+	k := newKafka(t, 1)
+	fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: in, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	var s seen
+	run(t, k, consumer(&s, nil))
+	k.write(t, 0, "a", "v0")
+	until(t, "it was refused by more than one session", func() bool { return fault.Hits() > 2 })
+	fault.Remove()
+	until(t, "the record is handled", func() bool { return s.has("v0") })
+}
+
 func TestAPartitionThatIsStuckHoldsBoundedMemory(t *testing.T) {
 	k := newKafka(t, 2)
 	var s seen

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -77,7 +78,9 @@ func (p parts) faults(fetches kgo.Fetches) error {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			return // a poll that ended without records
 		}
-		p.log.Warn("fetch failed", "topic", topic, "partition", partition, "error", err)
+		if p.echo.isNew(err.Error()) {
+			p.log.Warn("fetch failed", "topic", topic, "partition", partition, "error", err)
+		}
 		var session *kgo.ErrGroupSession
 		var loss *kgo.ErrDataLoss
 		var answer *kerr.Error
@@ -90,6 +93,24 @@ func (p parts) faults(fetches kgo.Fetches) error {
 		}
 	})
 	return fatal
+}
+
+// echo keeps what goes on for hours from being logged each second.
+type echo struct {
+	mu   sync.Mutex
+	text string
+	at   time.Time
+}
+
+// isNew reports whether the text is another than the last, or half a minute went by.
+func (e *echo) isNew(text string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if text == e.text && time.Since(e.at) < 30*time.Second {
+		return false
+	}
+	e.text, e.at = text, time.Now()
+	return true
 }
 
 // leave leaves the group, so that others take over at once, and closes the client.

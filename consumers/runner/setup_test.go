@@ -30,10 +30,12 @@ const (
 
 var errAway = errors.New("connection refused")
 
-// kafka is an in-process broker with the topics in, out and dlq, and a client of it.
+// kafka is a broker with the topics in, out and dlq, and a client of it. The Cluster is nil where it is a real one.
 type kafka struct {
 	*kfake.Cluster
 	*kgo.Client
+	brokers []string
+	session time.Duration // the shortest that the broker allows
 }
 
 func newKafka(t *testing.T, partitions int32, more ...kfake.Opt) *kafka {
@@ -46,13 +48,18 @@ func newKafka(t *testing.T, partitions int32, more ...kfake.Opt) *kafka {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	return &kafka{c, client(t, c.ListenAddrs()), c.ListenAddrs(), time.Second}
+}
+
+func client(t *testing.T, brokers []string) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	return &kafka{c, cl}
+	return cl
 }
 
 // write appends a record to a partition of in and returns its offset.
@@ -75,23 +82,25 @@ func (k *kafka) put(t *testing.T, r *kgo.Record) int64 {
 
 // committed is a group's next offset in a partition of in, -1 where it has none.
 func (k *kafka) committed(group string, partition int32) int64 {
-	if g := k.GroupInfo(group); g != nil {
-		if c, ok := g.Commits[in][partition]; ok {
-			return c.Offset
-		}
+	offsets, err := kadm.NewClient(k.Client).FetchOffsets(context.Background(), group)
+	if err != nil {
+		return -1 // no coordinator yet
+	}
+	if o, ok := offsets.Lookup(in, partition); ok {
+		return o.At
 	}
 	return -1
 }
 
 // members is how many members of a stable group have partitions.
 func (k *kafka) members(group string) int {
-	g := k.GroupInfo(group)
-	if g == nil || g.State != "Stable" {
+	groups, err := kadm.NewClient(k.Client).DescribeGroups(context.Background(), group)
+	if err != nil || groups[group].State != "Stable" {
 		return 0
 	}
 	n := 0
-	for _, m := range g.Members {
-		if m.NumAssigned() > 0 {
+	for _, m := range groups[group].Members {
+		if c, ok := m.Assigned.AsConsumer(); ok && len(c.Topics) > 0 {
 			n++
 		}
 	}
@@ -105,7 +114,7 @@ func (k *kafka) read(t *testing.T, topic string) []*kgo.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +153,7 @@ type running struct {
 
 func run(t *testing.T, k *kafka, consumers ...runner.Runnable) *running {
 	t.Helper()
-	return runWith(t, runner.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(k.ListenAddrs()...)}}, consumers...)
+	return runWith(t, runner.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(k.brokers...)}}, consumers...)
 }
 
 // fast makes a group notice what happens sooner than in production.
@@ -202,7 +211,7 @@ func (r *running) metric(t *testing.T, name string) float64 {
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not: %s", what)

@@ -166,7 +166,7 @@ func TestAMemberThatLostItsPartitionCanNotPublishLast(t *testing.T) {
 		return c
 	}
 	entered, release := make(chan struct{}, 10), make(chan struct{})
-	cfg := runner.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(k.ListenAddrs()...), kgo.SessionTimeout(time.Second)}}
+	cfg := runner.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(k.brokers...), kgo.SessionTimeout(k.session)}}
 	runWith(t, cfg, write("old", entered, release))
 	k.write(t, 0, "a", "v0")
 	<-entered
@@ -186,8 +186,11 @@ func TestAMemberThatLostItsPartitionCanNotPublishLast(t *testing.T) {
 }
 
 func TestEachRecordIsCopiedOnceWhateverHappensToTheMembers(t *testing.T) {
-	const each = 400
-	k := newKafka(t, 4)
+	copiedOnce(t, newKafka(t, 4), 400)
+}
+
+// copiedOnce uses 4 partitions.
+func copiedOnce(t *testing.T, k *kafka, each int) {
 	var want []string
 	for i := range each {
 		for p := range 4 {
@@ -205,7 +208,7 @@ func TestEachRecordIsCopiedOnceWhateverHappensToTheMembers(t *testing.T) {
 	})
 	c.MaxBatch = 20
 	wire := newWire(k)
-	limits := []kgo.Opt{kgo.SessionTimeout(time.Second), kgo.TransactionTimeout(time.Second)}
+	limits := []kgo.Opt{kgo.SessionTimeout(k.session), kgo.TransactionTimeout(time.Second)}
 	first := runWith(t, runner.Config{Kafka: wire.options(limits...)}, c)
 	second := run(t, k, c)
 	until(t, "two members share the group", func() bool { return k.members("g") == 2 })
@@ -216,7 +219,7 @@ func TestEachRecordIsCopiedOnceWhateverHappensToTheMembers(t *testing.T) {
 	second.stop()
 	until(t, "all is committed", func() bool {
 		for p := range 4 {
-			if k.committed("g", int32(p)) != each {
+			if k.committed("g", int32(p)) != int64(each) {
 				return false
 			}
 		}

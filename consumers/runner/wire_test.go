@@ -19,7 +19,7 @@ type wire struct {
 	conns []net.Conn
 }
 
-func newWire(k *kafka) *wire { return &wire{brokers: k.ListenAddrs()} }
+func newWire(k *kafka) *wire { return &wire{brokers: k.brokers} }
 
 func (w *wire) options(more ...kgo.Opt) []kgo.Opt {
 	return append([]kgo.Opt{kgo.SeedBrokers(w.brokers...), kgo.Dialer(w.dial)}, more...)

@@ -1,0 +1,33 @@
+//go:build engines
+
+package runner_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"cartstream/deploy/enginetest"
+)
+
+// realKafka is the Kafka that the environment names, with the topics of the other tests.
+func realKafka(t *testing.T) *kafka {
+	t.Helper()
+	brokers := strings.Split(enginetest.Kafka(t), ",")
+	k := &kafka{Client: client(t, brokers), brokers: brokers, session: 6 * time.Second}
+	admin := kadm.NewClient(k.Client)
+	for _, topic := range []string{in, out, dlq} {
+		if _, err := admin.CreateTopic(t.Context(), 8, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+func TestOnARealKafkaTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) {
+	orderOfKeys(t, realKafka(t), 1500)
+}
+
+func TestOnARealKafkaEachRecordIsCopiedOnce(t *testing.T) { copiedOnce(t, realKafka(t), 1500) }
