@@ -116,7 +116,7 @@ type restorer struct {
 	asked int
 }
 
-func (r *restorer) Restore(ctx context.Context, user string) error {
+func (r *restorer) Restore(ctx context.Context, user string, g cart.Generation) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked++
@@ -127,7 +127,7 @@ func (r *restorer) Restore(ctx context.Context, user string) error {
 	if !ok {
 		c = schemas.Cart{UserID: user}
 	}
-	return r.store.PutBack(ctx, c)
+	return r.store.PutBack(ctx, g, c)
 }
 
 func stored(user string) schemas.Cart {

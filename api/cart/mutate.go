@@ -80,13 +80,13 @@ func (s *Store) decide(ctx context.Context, r Request, m mutation) (Result, erro
 		word, rest := split(answer)
 		switch {
 		case word == "ok" || word == "replay":
-			return s.answered(ctx, r.User, generation, word, rest)
+			return s.answered(ctx, r.User, generation.Number, word, rest)
 		case word == "facts" && facts == "" && s.Catalogue != nil:
 			if facts, err = s.lookup(ctx, m.book); err != nil {
 				return Result{}, err
 			}
 		case word == "restore" && !restored:
-			if err := s.restore(ctx, r.User); err != nil {
+			if err := s.restore(ctx, r.User, generation); err != nil {
 				return Result{}, err
 			}
 			restored = true
@@ -95,7 +95,7 @@ func (s *Store) decide(ctx context.Context, r Request, m mutation) (Result, erro
 			if err != nil {
 				return Result{}, fmt.Errorf("script answered %q: %w", rest, err)
 			}
-			return Result{}, &VersionMismatch{Epoch: generation, Version: version}
+			return Result{}, &VersionMismatch{Epoch: generation.Number, Version: version}
 		case refusals[word] != nil:
 			return Result{}, refusals[word]
 		default:
@@ -116,22 +116,22 @@ func (s *Store) lookup(ctx context.Context, book string) (string, error) {
 }
 
 // send calls the script once, and again where an answer was lost and the request has a key, so that a call that was
-// applied is answered with its kept answer. It returns the number of the generation that answered.
-func (s *Store) send(ctx context.Context, r Request, m mutation, facts string) (int64, any, error) {
+// applied is answered with its kept answer. It returns the generation that answered.
+func (s *Store) send(ctx context.Context, r Request, m mutation, facts string) (Generation, any, error) {
 	shard := s.nodes.shardOf(r.User)
 	keys, argv := s.arguments(shard, r, m, facts)
 	until, lost := time.Now().Add(resendFor), false
 	for {
 		generation, answer, err := s.run(ctx, shard, m.script, keys, argv...)
 		if err == nil {
-			return generation.Number, answer, nil
+			return generation.Generation, answer, nil
 		}
 		lost = lost || applied(err) == MaybeApplied
 		if !lost {
-			return 0, nil, unavailable(NotApplied, err)
+			return Generation{}, nil, unavailable(NotApplied, err)
 		}
 		if r.Key == "" || time.Now().After(until) || ctx.Err() != nil {
-			return 0, nil, unavailable(MaybeApplied, err)
+			return Generation{}, nil, unavailable(MaybeApplied, err)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

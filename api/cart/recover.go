@@ -144,12 +144,18 @@ func (n *Node) CheckShards(ctx context.Context) error {
 var ErrShards = errors.New("SHARDS differs from what is stored")
 
 // PutBack restores a cart of a lost shard as it stands in c, under its own epoch and version; an empty Cart says that
-// the user has none. It emits nothing and leaves a cart that is there as it is.
-func (s *Store) PutBack(ctx context.Context, c schemas.Cart) error {
+// the user has none. It emits nothing and leaves a cart that is there as it is. g is the generation under which c was
+// known to be the newest: under another, which may have lost what came after it, nothing is written, and the error is
+// ErrOvertaken.
+func (s *Store) PutBack(ctx context.Context, g Generation, c schemas.Cart) error {
 	shard := s.nodes.shardOf(c.UserID)
 	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, c.UserID)}
-	argv := append([]any{c.UserID, s.nodes.users(shard, "")}, restored(c)...)
-	if _, _, err := s.run(ctx, shard, scriptRestore, keys, argv...); err != nil {
+	argv := append([]any{g.String(), c.UserID, s.nodes.users(shard, "")}, restored(c)...)
+	_, answer, err := s.run(ctx, shard, scriptRestore, keys, argv...)
+	if err == nil && answer != "ok" {
+		err = ErrOvertaken
+	}
+	if err != nil {
 		return fmt.Errorf("put back the cart of %s: %w", c.UserID, err)
 	}
 	return nil

@@ -30,9 +30,10 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// Restorer brings back one cart of a shard that lost its data. It returns an error while it can't.
+// Restorer brings back one cart of a shard that lost its data, under the generation that was asked about it. It returns
+// an error while it can't.
 type Restorer interface {
-	Restore(ctx context.Context, user string) error
+	Restore(ctx context.Context, user string, g Generation) error
 }
 
 // Store is the carts in Redis. It may be used by any number of goroutines.
@@ -201,7 +202,7 @@ func (s *Store) Get(ctx context.Context, user string) (View, error) {
 		}
 		fields, ok := answer.([]any)
 		if !ok { // "restore"
-			if err := s.restore(ctx, user); err != nil {
+			if err := s.restore(ctx, user, generation.Generation); err != nil {
 				return View{}, err
 			}
 			continue
@@ -220,10 +221,10 @@ func (s *Store) Get(ctx context.Context, user string) (View, error) {
 var ErrLost = errors.New("lost, and no one here restores carts")
 
 // restore asks for a cart that its shard lost.
-func (s *Store) restore(ctx context.Context, user string) error {
+func (s *Store) restore(ctx context.Context, user string, g Generation) error {
 	err := ErrLost
 	if s.restorer != nil {
-		err = s.restorer.Restore(ctx, user)
+		err = s.restorer.Restore(ctx, user, g)
 	}
 	if err != nil {
 		return &Unavailable{Applied: NotApplied, RetryAfter: time.Second, Recovering: true,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
@@ -27,12 +29,18 @@ const (
 	sweepers = 64
 )
 
-// errBehind: MongoDB doesn't yet hold every change that Kafka has.
-var errBehind = errors.New("persist has not stored every change yet")
+var (
+	// errBehind: MongoDB doesn't yet hold every change that Kafka has.
+	errBehind = errors.New("persist has not stored every change yet")
+	// errSilent: whether it does can't be told.
+	errSilent = errors.New("kafka does not answer")
+)
 
 // tails remembers, while shards are lost, how far Kafka's log reached when the loss was seen, and whether MongoDB has
 // caught up with that.
 type tails struct {
+	asking singleflight.Group // whoever needs to know shares a question; nobody else waits for it
+
 	mu         sync.Mutex
 	lost       int             // shards that lost their data
 	generation int64           // the newest under which some did
@@ -46,9 +54,32 @@ func (t *tails) saw(lost []found) {
 	defer t.mu.Unlock()
 	t.lost = max(t.lost, len(lost))
 	for _, f := range lost {
-		if f.Number > t.generation {
-			t.generation, t.ends, t.stored = f.Number, nil, false
-		}
+		t.reach(f.Number)
+	}
+}
+
+// reach forgets what was known of older generations. The caller holds mu.
+func (t *tails) reach(generation int64) {
+	if generation > t.generation {
+		t.generation, t.ends, t.stored = generation, nil, false
+	}
+}
+
+// under returns what is known where a shard is lost under that generation: the newest one known, which stands for those
+// before it too, and what was seen under it.
+func (t *tails) under(generation int64) (newest int64, ends map[int32]int64, stored bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reach(generation)
+	return t.generation, t.ends, t.stored
+}
+
+// note remembers what was seen, unless another loss came between.
+func (t *tails) note(generation int64, ends map[int32]int64, stored bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if generation == t.generation {
+		t.ends, t.stored = ends, stored
 	}
 }
 
@@ -78,25 +109,36 @@ func (r *Recovery) Count() (ready, recovering int) {
 	return ready - closed, recovering + closed
 }
 
-// caughtUp returns nil once MongoDB holds what Kafka had when the loss was seen.
-func (r *Recovery) caughtUp(ctx context.Context) error {
-	t := &r.tails
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.stored {
+// caughtUp returns nil once MongoDB holds what Kafka had when the loss under that generation was seen.
+func (r *Recovery) caughtUp(ctx context.Context, generation int64) error {
+	generation, ends, stored := r.tails.under(generation)
+	if stored {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	asked := r.tails.asking.DoChan(strconv.FormatInt(generation, 10), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
+		defer cancel()
+		return nil, r.compare(ctx, generation, ends)
+	})
+	ctx, cancel := context.WithTimeoutCause(ctx, askFor, errSilent) // a silent broker holds up a question for longer
 	defer cancel()
-	if t.ends == nil {
-		ends, err := r.ends(ctx)
-		if err != nil {
+	select {
+	case a := <-asked:
+		return a.Err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// compare asks Kafka whether PersistGroup has read up to ends, which it looks for where they are nil.
+func (r *Recovery) compare(ctx context.Context, generation int64, ends map[int32]int64) (err error) {
+	if ends == nil {
+		if ends, err = r.ends(ctx); err != nil {
 			return err
 		}
-		t.ends = ends
+		r.tails.note(generation, ends, len(ends) == 0)
 	}
-	if len(t.ends) == 0 {
-		t.stored = true
+	if len(ends) == 0 {
 		return nil
 	}
 	committed, err := r.Kafka.FetchOffsets(ctx, r.PersistGroup)
@@ -106,13 +148,13 @@ func (r *Recovery) caughtUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("how far %s has read: %w", r.PersistGroup, err)
 	}
-	for partition, end := range t.ends {
+	for partition, end := range ends {
 		at, ok := committed.Lookup(r.Topic, partition)
 		if !ok || at.At < end {
 			return errBehind
 		}
 	}
-	t.stored = true
+	r.tails.note(generation, ends, true)
 	return nil
 }
 
@@ -128,11 +170,13 @@ func (r *Recovery) ends(ctx context.Context) (map[int32]int64, error) {
 	}
 	ends := map[int32]int64{}
 	for partition, end := range last[r.Topic] {
+		start := starts[r.Topic][partition]
+		err := errors.Join(start.Err, end.Err)
 		switch {
-		case errors.Is(end.Err, kerr.UnknownTopicOrPartition):
-		case end.Err != nil:
-			return nil, fmt.Errorf("where %s/%d ends: %w", r.Topic, partition, end.Err)
-		case end.Offset > starts[r.Topic][partition].Offset:
+		case errors.Is(err, kerr.UnknownTopicOrPartition):
+		case err != nil:
+			return nil, fmt.Errorf("where %s/%d begins and ends: %w", r.Topic, partition, err)
+		case end.Offset > start.Offset:
 			ends[partition] = end.Offset
 		}
 	}
@@ -157,9 +201,9 @@ func (r *Recovery) highestEpoch(ctx context.Context, shards []found) (int64, err
 }
 
 // Restore brings back one user's cart, or notes that there is none. It returns an error while MongoDB can't be asked,
-// or doesn't hold yet what Kafka has.
-func (r *Recovery) Restore(ctx context.Context, user string) error {
-	if err := r.caughtUp(ctx); err != nil {
+// or doesn't hold yet what Kafka has, and where another loss came after the one under g.
+func (r *Recovery) Restore(ctx context.Context, user string, g cart.Generation) error {
+	if err := r.caughtUp(ctx, g.Number); err != nil {
 		return err
 	}
 	ask, cancel := context.WithTimeout(ctx, askFor)
@@ -169,17 +213,17 @@ func (r *Recovery) Restore(ctx context.Context, user string) error {
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 		return fmt.Errorf("read the stored cart of %s: %w", user, err)
 	}
-	return r.Store.PutBack(ctx, c)
+	return r.Store.PutBack(ctx, g, c)
 }
 
 // sweep brings back every cart of the lost shards, and then calls them ready.
 func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error {
-	if err := r.caughtUp(ctx); err != nil {
-		return err
-	}
-	wanted := map[int]bool{}
+	wanted, newest := make(map[int]cart.Generation, len(lost)), int64(0)
 	for _, f := range lost {
-		wanted[f.shard] = true
+		wanted[f.shard], newest = f.Generation, max(newest, f.Number)
+	}
+	if err := r.caughtUp(ctx, newest); err != nil {
+		return err
 	}
 	stored, err := r.Carts.Find(ctx, bson.D{})
 	if err != nil {
@@ -195,10 +239,11 @@ func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error 
 			r.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
 			continue
 		}
-		if !wanted[r.Store.ShardOf(c.UserID)] {
+		g, ok := wanted[r.Store.ShardOf(c.UserID)]
+		if !ok {
 			continue
 		}
-		put.Go(func() error { return r.Store.PutBack(writing, c) })
+		put.Go(func() error { return r.Store.PutBack(writing, g, c) })
 		carts++
 		if time.Since(renewed) > leaseFor/3 {
 			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
