@@ -155,3 +155,38 @@ func TestTheLargestCartIsExact(t *testing.T) {
 		t.Errorf("over the lines: %v", err)
 	}
 }
+
+// cache is a catalogue that has seen its books a moment ago.
+type cache struct{ shelf }
+
+func (c cache) Cached(id string) (schemas.Book, bool) {
+	b, ok := c.shelf[id]
+	return b, ok
+}
+
+func TestTheNewestFactsWin(t *testing.T) {
+	for claim, c := range map[string]struct{ cached, shard, price int64 }{
+		"the cache's where the shard's are older": {cached: 3, shard: 2, price: 3},
+		"the shard's where the cache's are older": {cached: 2, shard: 3, price: 3},
+		"the cache's where the shard has none":    {cached: 3, price: 3},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			at := func(version int64) schemas.Book {
+				return schemas.Book{BookID: "b", Title: "B", UnitPrice: version, Status: schemas.Available, Version: version}
+			}
+			s := open(t, func(o *cart.Options) { o.Catalogue = cache{shelf{"b": at(c.cached)}} }, enginetest.Redis(t))
+			raise(t, s, cart.Ready)
+			if c.shard > 0 {
+				if err := cart.Know(t.Context(), s, at(c.shard)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // as a new line, and as one that is there
+				r, err := s.Add(t.Context(), cart.Request{User: "u1"}, "b", 1)
+				if err != nil || r.Change.Items[0].UnitPrice != c.price {
+					t.Fatalf("%+v, %v; want price %d", r.Change, err, c.price)
+				}
+			}
+		})
+	}
+}

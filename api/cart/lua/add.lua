@@ -6,11 +6,8 @@ local stored = call('HMGET', KEYS[2], '*', book)
 local refused = open(stored[1])
 if refused then return refused end
 
-local facts, fresh = call('GET', KEYS[4]), false
-if not facts then
-  facts, fresh = ARGV[11], true
-  if facts == '' then return 'facts' end
-end
+local facts, fresh = known(ARGV[11])
+if not facts then return 'facts' end
 if string.match(facts, '^%d+ %d+ (%a)') ~= 'a' then return 'book-unavailable' end
 
 local total = tonumber(ARGV[8])

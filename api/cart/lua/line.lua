@@ -29,8 +29,17 @@ local function remove(line)
   return reply
 end
 
+-- known returns the newest facts of the book, the shard's or those that the caller offers, and whether the shard lacks
+-- them. Where nobody has any it returns nil.
+local function known(offered)
+  local facts = call('GET', KEYS[4])
+  if offered == '' then return facts or nil, false end
+  if facts and tonumber(string.match(facts, '^%d+')) >= tonumber(string.match(offered, '^%d+')) then return facts, false end
+  return offered, true
+end
+
 -- put writes the line at quantity q with the newest facts known, and clears its previous price. s is its place, nil for
--- a line that the cart did not have. fresh says that the shard had no facts and these were offered.
+-- a line that the cart did not have. fresh says that the shard lacks these facts.
 local function put(kind, s, q, facts, fresh)
   local v, price, availability, title = string.match(facts, '^(%d+) (%d+) (%a) (.*)$')
   if fresh then

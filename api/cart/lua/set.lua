@@ -19,16 +19,11 @@ if stored[2] then
   if held == wanted then return unchanged('item_set', '0', '\30' .. book .. ' ' .. stored[2]) end
 end
 
-local facts, fresh = call('GET', KEYS[4]), false
+local facts, fresh = known(ARGV[11])
 if not facts then
-  if ARGV[11] ~= '' then
-    facts, fresh = ARGV[11], true
-  elseif s and wanted < held then
-    -- a line can always be lowered, also while its book can't be asked for
-    facts = book_version .. ' ' .. price .. ' ' .. availability .. ' ' .. title
-  else
-    return 'facts'
-  end
+  if not s or wanted > held then return 'facts' end
+  -- a line can always be lowered, also while its book can't be asked for
+  facts = book_version .. ' ' .. price .. ' ' .. availability .. ' ' .. title
 end
 if (not s or wanted > held) and string.match(facts, '^%d+ %d+ (%a)') ~= 'a' then return 'book-unavailable' end
 if wanted > tonumber(ARGV[9]) then return 'quantity-limit' end
