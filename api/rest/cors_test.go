@@ -21,18 +21,19 @@ func TestAPageMayReadAnswersWhereItsOriginIsAllowed(t *testing.T) {
 		origin  string
 		allowed bool
 	}{
-		"one that is named":          {"https://shop.example", true},
-		"another one, in lower case": {"https://other.example:8443", true},
-		"one in capitals":            {"HTTPS://SHOP.EXAMPLE", true},
-		"its own":                    {"http://" + same, true},
-		"its own, behind TLS":        {"https://" + same, true},
-		"another scheme":             {"http://shop.example", false},
-		"another port":               {"https://shop.example:444", false},
-		"a subdomain":                {"https://a.shop.example", false},
-		"one that begins alike":      {"https://shop.example.evil.example", false},
-		"none in particular":         {"null", false},
-		"only a host":                {same, false},
-		"empty":                      {"", false},
+		"one that is named":            {"https://shop.example", true},
+		"another one, in lower case":   {"https://other.example:8443", true},
+		"one in capitals":              {"HTTPS://SHOP.EXAMPLE", true},
+		"its own":                      {"http://" + same, true},
+		"its own, behind TLS":          {"https://" + same, true},
+		"one that begins like its own": {"http://" + same + "0", false},
+		"another scheme":               {"http://shop.example", false},
+		"another port":                 {"https://shop.example:444", false},
+		"a subdomain":                  {"https://a.shop.example", false},
+		"one that begins alike":        {"https://shop.example.evil.example", false},
+		"none in particular":           {"null", false},
+		"only a host":                  {same, false},
+		"empty":                        {"", false},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			for _, c := range []call{
