@@ -22,8 +22,11 @@ func (j *JWT) check() []error {
 		return nil
 	}
 	u, err := url.Parse(j.JWKSURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return []error{fmt.Errorf("JWT_JWKS_URL is %q: an http or https URL", j.JWKSURL)}
+	switch {
+	case err != nil:
+		return []error{errors.New("JWT_JWKS_URL can't be read: an http or https URL")} // the cause shows the password
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return []error{fmt.Errorf("JWT_JWKS_URL is %q: an http or https URL", u.Redacted())}
 	}
 	return nil
 }

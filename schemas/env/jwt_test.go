@@ -37,3 +37,18 @@ func TestTokensNeedASecretOrKeys(t *testing.T) {
 		})
 	}
 }
+
+func TestAFaultOfTheKeysAddressHidesItsPassword(t *testing.T) {
+	for claim, url := range map[string]string{
+		"another scheme": "ftp://me:s3cret@issuer.example/keys",
+		"no URL at all":  "https://me:s3cret@issuer.example:port/keys",
+	} {
+		t.Run(claim, func(t *testing.T) {
+			t.Setenv("JWT_JWKS_URL", url)
+			err := env.Parse(&env.JWT{})
+			if err == nil || !strings.Contains(err.Error(), "JWT_JWKS_URL") || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("got %v, want a fault about JWT_JWKS_URL without the password", err)
+			}
+		})
+	}
+}

@@ -53,13 +53,19 @@ func CheckShards(r Redis, k Kafka) error {
 
 // Options returns what every client of these brokers needs. A change of leader is known within a quarter of a second.
 func (k *Kafka) Options() ([]kgo.Opt, error) {
+	brokers := addresses(k.Brokers)
 	o := []kgo.Opt{
-		kgo.SeedBrokers(k.Brokers...),
+		kgo.SeedBrokers(brokers...),
 		kgo.ClientID("cartstream"),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 	}
-	if len(k.Brokers) == 0 {
+	if len(brokers) == 0 {
 		return nil, errors.New("KAFKA_BROKERS is empty")
+	}
+	for _, broker := range brokers {
+		if err := checkAddress("KAFKA_BROKERS", broker); err != nil {
+			return nil, err
+		}
 	}
 	if k.TLS {
 		o = append(o, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))

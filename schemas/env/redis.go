@@ -48,9 +48,10 @@ func (c clientLog) Printf(ctx context.Context, format string, v ...any) {
 // the client itself (MaxRetries -1): a script whose answer was lost may have run. Dialing and each answer are bounded,
 // so that a dead Redis is known to be dead in under a second.
 func (r *Redis) Options() (*redis.UniversalOptions, error) {
+	addrs := addresses(r.Addrs)
 	o := &redis.UniversalOptions{
 		MasterName:      r.MasterName,
-		IsClusterMode:   r.Cluster || len(r.Addrs) > 1 && r.MasterName == "",
+		IsClusterMode:   r.Cluster || len(addrs) > 1 && r.MasterName == "",
 		MaxRetries:      -1,
 		DialTimeout:     500 * time.Millisecond,
 		ReadTimeout:     800 * time.Millisecond,
@@ -63,9 +64,11 @@ func (r *Redis) Options() (*redis.UniversalOptions, error) {
 	if r.Cluster && r.MasterName != "" {
 		return nil, errors.New("REDIS_CLUSTER and REDIS_MASTER_NAME exclude each other")
 	}
-	for _, addr := range r.Addrs {
-		addr = strings.TrimSpace(addr)
+	for _, addr := range addrs {
 		if !strings.Contains(addr, "://") {
+			if err := checkAddress("REDIS_ADDRS", addr); err != nil {
+				return nil, err
+			}
 			o.Addrs = append(o.Addrs, addr)
 			continue
 		}
