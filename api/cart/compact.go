@@ -12,8 +12,19 @@ import (
 // The compact form is how scripts store and answer carts; lua/mutation.lua describes it. Go alone turns it into JSON, so
 // that Redis, which has one thread for everybody, doesn't have to.
 
-// lineSeparator stands before each line of a change. No title holds it: the catalogue refuses control characters.
+// lineSeparator stands before each line of a change. No title holds it: see plain.
 const lineSeparator = "\x1e"
+
+// plain returns the title without control characters. The catalogue refuses them, but one that somebody put into MongoDB
+// by hand would make an outbox entry that can't be read, and with it a shard that is never relayed again.
+func plain(title string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, title)
+}
 
 var availabilities = map[string]schemas.Availability{
 	"a": schemas.Available, "o": schemas.OutOfStock, "d": schemas.Discontinued,
@@ -32,7 +43,7 @@ func availabilityCode(a schemas.Availability) string {
 
 // facts returns what a line needs to know about a book.
 func facts(b schemas.Book) string {
-	return fmt.Sprintf("%d %d %s %s", b.Version, b.UnitPrice, availabilityCode(b.Status), b.Title)
+	return fmt.Sprintf("%d %d %s %s", b.Version, b.UnitPrice, availabilityCode(b.Status), plain(b.Title))
 }
 
 // reader takes space-separated fields off a string and remembers the first that was wrong.
@@ -150,7 +161,7 @@ func restored(c schemas.Cart) []any {
 			previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
 		}
 		out = append(out, l.BookID, fmt.Sprintf("%d %d %d %s 0 %s %s",
-			i+1, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous, l.Title))
+			i+1, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous, plain(l.Title)))
 	}
 	return out
 }

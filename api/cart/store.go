@@ -55,6 +55,8 @@ type Store struct {
 type shard struct {
 	current atomic.Pointer[loaded] // nil: not known, or recovering
 	looking sync.Mutex
+	failure error // of the last look, in vain
+	failed  time.Time
 }
 
 // Open returns a Store. It never waits for Redis: until Redis answers, every call is Unavailable.
@@ -137,21 +139,38 @@ func (s *Store) door(client *redis.Client) *door {
 
 // look returns the scripts of the shard's generation. A server that knows the generation's marker but not yet the
 // scripts of this release is given them; one that doesn't know the marker has forgotten, and only recovery may go on.
+//
+// Whoever waits while another one looks in vain shares what that one found, so that they don't wait one after the other.
 func (s *Store) look(ctx context.Context, shard int) (*loaded, error) {
-	if l := s.shards[shard].current.Load(); l != nil {
+	this := &s.shards[shard]
+	if l := this.current.Load(); l != nil {
 		return l, nil
 	}
-	s.shards[shard].looking.Lock()
-	defer s.shards[shard].looking.Unlock()
-	if l := s.shards[shard].current.Load(); l != nil {
+	since := time.Now()
+	this.looking.Lock()
+	defer this.looking.Unlock()
+	if l := this.current.Load(); l != nil {
 		return l, nil
 	}
+	if this.failed.After(since) {
+		return nil, this.failure
+	}
+	l, err := s.lookNow(ctx, shard)
+	if err != nil {
+		this.failure, this.failed = err, time.Now()
+		return nil, err
+	}
+	this.current.Store(l)
+	return l, nil
+}
+
+func (s *Store) lookNow(ctx context.Context, shard int) (*loaded, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience) // it is for those who wait, too
+	defer cancel()
 	client, err := s.nodes.node(ctx, shard)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
 	conn := client.Conn()
 	defer conn.Close() //nolint:errcheck // it goes back to the pool or is broken
 	g, state, marked, err := s.nodes.inspect(ctx, conn, shard)
@@ -170,7 +189,6 @@ func (s *Store) look(ctx context.Context, shard int) (*loaded, error) {
 	if s.Catalogue != nil {
 		s.Catalogue.Forget() // what was cached may be older than what this generation has seen
 	}
-	s.shards[shard].current.Store(l)
 	return l, nil
 }
 
