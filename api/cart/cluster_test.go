@@ -43,3 +43,24 @@ func TestAClustersOutboxesAreReadAndTrimmedAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestAClusterIsThereWhileOneMasterIs(t *testing.T) {
+	masters := enginetest.RedisClusterServers(t)
+	addrs := make([]string, len(masters))
+	for i, m := range masters {
+		addrs[i] = m.Addr
+	}
+	s := open(t, nil, addrs...)
+	if notice, err := s.Ping(t.Context()); err != nil || notice != "" {
+		t.Fatalf("%q, %v; want nothing to say", notice, err)
+	}
+	masters[0].Kill()
+	if notice, err := s.Ping(t.Context()); err != nil || notice != "1 of 3 masters don't answer" {
+		t.Fatalf("%q, %v", notice, err)
+	}
+	masters[1].Kill()
+	masters[2].Kill()
+	if notice, err := s.Ping(t.Context()); err == nil {
+		t.Fatalf("%q, but none is there", notice)
+	}
+}

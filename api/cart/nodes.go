@@ -2,6 +2,7 @@ package cart
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -78,33 +79,54 @@ func (n *nodes) moved(ctx context.Context, err error) bool {
 
 func (n *nodes) close() error { return n.universal().Close() }
 
-// Ping asks every Redis node whether it is there. notice is a sentence about servers that answer but aren't set up to
-// keep carts: what they hold is the truth, so it must outlive a restart and never be evicted.
+// Ping asks every Redis node whether it is there. An error means that none is. notice is a sentence about nodes that
+// don't answer, or that answer but aren't set up to keep carts: what they hold is the truth, so it must outlive a restart
+// and never be evicted.
 func (s *Store) Ping(ctx context.Context) (notice string, err error) {
-	ask := func(ctx context.Context, c *redis.Client) error {
-		if err := c.Ping(ctx).Err(); err != nil {
-			return fmt.Errorf("ping redis: %w", err)
+	if s.nodes.single != nil {
+		return durability(ctx, s.nodes.single)
+	}
+	var (
+		mu       sync.Mutex
+		answered int
+		failed   []error
+	)
+	err = s.nodes.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		found, err := durability(ctx, c)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed = append(failed, err)
+			return nil // the others are still asked
 		}
-		for setting, n := range map[string]struct{ wanted, otherwise string }{
-			"appendonly":       {"yes", "appendonly is off: a restart of Redis loses carts"},
-			"maxmemory-policy": {"noeviction", "maxmemory-policy is not noeviction: Redis may throw carts away"},
-		} {
-			// Where CONFIG is forbidden, as managed services do, nothing is known and nothing said.
-			if found, err := c.ConfigGet(ctx, setting).Result(); err == nil && found[setting] != n.wanted && len(found) > 0 {
-				notice = n.otherwise
-			}
+		answered++
+		if found != "" {
+			notice = found
 		}
 		return nil
-	}
-	if s.nodes.single != nil {
-		err = ask(ctx, s.nodes.single)
-		return notice, err
-	}
-	var one sync.Mutex
-	err = s.nodes.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		one.Lock()
-		defer one.Unlock()
-		return ask(ctx, c)
 	})
-	return notice, err
+	if answered == 0 {
+		return "", errors.Join(append(failed, err)...)
+	}
+	if len(failed) > 0 {
+		notice = fmt.Sprintf("%d of %d masters don't answer", len(failed), len(failed)+answered)
+	}
+	return notice, nil
+}
+
+// durability asks one node, and how it keeps what it is given.
+func durability(ctx context.Context, c *redis.Client) (notice string, err error) {
+	if err := c.Ping(ctx).Err(); err != nil {
+		return "", fmt.Errorf("ping redis: %w", err)
+	}
+	for setting, n := range map[string]struct{ wanted, otherwise string }{
+		"appendonly":       {"yes", "appendonly is off: a restart of Redis loses carts"},
+		"maxmemory-policy": {"noeviction", "maxmemory-policy is not noeviction: Redis may throw carts away"},
+	} {
+		// Where CONFIG is forbidden, as managed services do, nothing is known and nothing said.
+		if found, err := c.ConfigGet(ctx, setting).Result(); err == nil && found[setting] != n.wanted && len(found) > 0 {
+			notice = n.otherwise
+		}
+	}
+	return notice, nil
 }
