@@ -29,6 +29,9 @@ type config struct {
 	Log      env.Log
 }
 
+// maxPieces is how many pieces of the highest price make an amount that Redis's scripts, which count in doubles, know exactly.
+const maxPieces = (1 << 53) / 999_999_999
+
 func readConfig() (config, error) {
 	var c config
 	err := env.Parse(&c)
@@ -37,6 +40,9 @@ func readConfig() (config, error) {
 	}
 	if c.MaxQuantity < 1 || c.MaxLines < 1 || c.KeepAnswers < time.Second || c.DrainFor < 0 {
 		err = errors.Join(err, errors.New("MAX_QUANTITY and MAX_LINES are at least 1, IDEMPOTENCY_TTL at least 1s, DRAIN_FOR at least 0s"))
+	}
+	if c.MaxLines > 0 && c.MaxQuantity > maxPieces/c.MaxLines {
+		err = errors.Join(err, fmt.Errorf("MAX_QUANTITY times MAX_LINES is at most %d, so that totals are exact", maxPieces))
 	}
 	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), c.HTTP.Check())
 }
