@@ -52,7 +52,11 @@ func addItem(ctx context.Context, b *bench) (err error) {
 				return err
 			}
 		}
-		b.say("add-item: round %d of %d", round+1, b.rounds)
+		var each []string // so that a round that was disturbed shows
+		for _, c := range settings {
+			each = append(each, fmt.Sprintf("%.0f/%.0f", c.api.cells[0][round], c.bare.cells[0][round]))
+		}
+		b.say("add-item: round %d of %d, requests/s api/bare: %s", round+1, b.rounds, strings.Join(each, ", "))
 	}
 	t := table{columns: []column{{"requests/s", 0}, {"p50 ms", 2}, {"p99 ms", 2}, {"CPU µs", 1}, {"Redis CPU µs", 1}}}
 	for _, c := range settings {
@@ -132,7 +136,7 @@ func (s *stack) prepareAdds(ctx context.Context, users []caller) (bare *process,
 func (b *bench) profileAdds(ctx context.Context, s *stack, l load) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seconds := max(1, int(b.each.Seconds()))
+	seconds := max(1, int(5*b.each.Seconds())) // a busy machine's kernel drops samples
 	loaded := make(chan error, 1)
 	go func() {
 		_, err := l.measure(ctx, time.Duration(seconds+1)*time.Second)

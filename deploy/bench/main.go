@@ -97,8 +97,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 func parse(args []string, complaints io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.IntVar(&o.rounds, "rounds", 5, "how often each side has its turn")
-	seconds := fs.Float64("seconds", 3, "how long one turn is measured")
+	fs.IntVar(&o.rounds, "rounds", 9, "how often each side has its turn")
+	seconds := fs.Float64("seconds", 1.5, "how long one turn is measured")
 	fs.StringVar(&o.profile, "profile", "", "`file` for a CPU profile of the api, taken in a turn of its own at the end of add-item")
 	usage := func() {
 		_, _ = fmt.Fprintln(complaints, "usage: bench [flags] [NAME…]")

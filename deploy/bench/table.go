@@ -90,6 +90,9 @@ func (t *table) print(w io.Writer) error {
 	_, _ = fmt.Fprintln(tw)
 	for _, r := range t.rows {
 		_, _ = fmt.Fprint(tw, r.name)
+		if len(r.cells) == 0 {
+			_, _ = fmt.Fprint(tw, strings.Repeat("\t", len(t.columns))) // columns end at a line without them
+		}
 		for i, c := range r.cells {
 			digits := t.columns[i].digits
 			if r.ratio {
