@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"cartstream/api/cart"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/push"
 	"cartstream/consumers/runner"
@@ -68,7 +69,7 @@ func command(ctx context.Context, args []string, out, complaints io.Writer) int 
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, env.ErrPartitions):
+	case errors.Is(err, env.ErrPartitions), errors.Is(err, cart.ErrShards):
 		log.Error("refusing to start", "error", err)
 		return 2
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"cartstream/api/cart"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
 	"cartstream/schemas/env"
@@ -65,10 +66,12 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 	if cfg.PprofAddr != "" {
 		g.Go(func() error { return profile(serving, cfg.PprofAddr) })
 	}
+	g.Go(func() error { return agree(ctx, log, e.carts.CheckShards) })
 	g.Go(func() error {
 		defer stopServing()
 		context.AfterFunc(ctx, o.drain)
-		if err := ensureTopics(ctx, cfg.Kafka, e, log); err != nil || ctx.Err() != nil {
+		topics := func(ctx context.Context) error { return cfg.Kafka.EnsureTopics(ctx, e.kafka) }
+		if err := agree(ctx, log, topics); err != nil || ctx.Err() != nil {
 			return err
 		}
 		log.Info("consuming", "consumers", names(chosen))
@@ -94,21 +97,22 @@ func names(chosen []entry) (names []string) {
 	return names
 }
 
-// ensureTopics returns once every topic is there, or nil when ctx ends first. An error is one that no waiting can cure.
-func ensureTopics(ctx context.Context, k env.Kafka, e *engines, log *slog.Logger) error {
+// agree returns once ask did, or nil when ctx ends first. An error is one that no waiting can cure: what is stored was
+// written under other settings.
+func agree(ctx context.Context, log *slog.Logger, ask func(context.Context) error) error {
 	for waited := 0; ; waited++ {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := k.EnsureTopics(attempt, e.kafka)
+		err := ask(attempt)
 		cancel()
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, env.ErrPartitions):
-			return fmt.Errorf("topics: %w", err)
+		case errors.Is(err, env.ErrPartitions), errors.Is(err, cart.ErrShards):
+			return fmt.Errorf("what is stored: %w", err)
 		case ctx.Err() != nil:
 			return nil
 		case waited%20 == 0: // twice a minute at most
-			log.Warn("waiting for Kafka to have the topics", "error", err)
+			log.Warn("waiting for an engine", "error", err)
 		}
 		select {
 		case <-time.After(500*time.Millisecond + rand.N(time.Second)): //nolint:gosec // jitter

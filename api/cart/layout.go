@@ -15,6 +15,7 @@ import (
 //	{tag}:o           outbox: a stream of changes, ids "<G>-<n>"
 //	{tag}:p           position: id of the newest outbox entry that Kafka has
 //	{tag}:l, :m, :t   relay: lease, members by heartbeat, last fencing token
+//	{tag}:r           recovery: who leads the node, at its lowest shard
 //	{tag}:c:<user>    cart: a hash, field "*" is its head, each other field a line by book id
 //	{tag}:f:<book>    facts of a book: version, price, availability, title
 //	{tag}:u:<book>    users whose cart holds the book: a sorted set with all scores 0, so that a walk resumes by id

@@ -72,15 +72,19 @@ func (s *Store) mutate(ctx context.Context, r Request, m mutation) (Result, erro
 // shard lost the cart.
 func (s *Store) decide(ctx context.Context, r Request, m mutation) (Result, error) {
 	facts := s.offered(m.book)
-	for restored := false; ; {
-		generation, answer, err := s.send(ctx, r, m, facts)
+	for restored, open := false, false; ; {
+		generation, answer, lost, err := s.send(ctx, r, m, facts)
 		if err != nil {
 			return Result{}, err
 		}
+		open = open || lost
 		word, rest := split(answer)
 		switch {
 		case word == "ok" || word == "replay":
 			return s.answered(ctx, r.User, generation.Number, word, rest)
+		case open && (word == "mismatch" || refusals[word] != nil):
+			// The call whose answer was lost may still be on its way, and find the cart otherwise than this one did.
+			return Result{}, unavailable(MaybeApplied, fmt.Errorf("script answered %q after a lost answer", word))
 		case word == "facts" && facts == "" && s.Catalogue != nil:
 			if facts, err = s.lookup(ctx, m.book); err != nil {
 				return Result{}, err
@@ -116,22 +120,22 @@ func (s *Store) lookup(ctx context.Context, book string) (string, error) {
 }
 
 // send calls the script once, and again where an answer was lost and the request has a key, so that a call that was
-// applied is answered with its kept answer. It returns the generation that answered.
-func (s *Store) send(ctx context.Context, r Request, m mutation, facts string) (Generation, any, error) {
+// applied is answered with its kept answer. It returns the generation that answered, and whether an answer was lost
+// before.
+func (s *Store) send(ctx context.Context, r Request, m mutation, facts string) (g Generation, answer any, lost bool, err error) {
 	shard := s.nodes.shardOf(r.User)
 	keys, argv := s.arguments(shard, r, m, facts)
-	until, lost := time.Now().Add(resendFor), false
-	for {
-		generation, answer, err := s.run(ctx, shard, m.script, keys, argv...)
+	for until := time.Now().Add(resendFor); ; {
+		l, answer, err := s.run(ctx, shard, m.script, keys, argv...)
 		if err == nil {
-			return generation.Generation, answer, nil
+			return l.Generation, answer, lost, nil
 		}
 		lost = lost || applied(err) == MaybeApplied
 		if !lost {
-			return Generation{}, nil, unavailable(NotApplied, err)
+			return Generation{}, nil, false, unavailable(NotApplied, err)
 		}
 		if r.Key == "" || time.Now().After(until) || ctx.Err() != nil {
-			return Generation{}, nil, unavailable(MaybeApplied, err)
+			return Generation{}, nil, true, unavailable(MaybeApplied, err)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

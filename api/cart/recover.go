@@ -19,6 +19,9 @@ import (
 //go:embed lua/swap.lua
 var swapScript string
 
+// ErrMigrating says that the shard's slot is on its way to another node. It is no one's to recover until it has settled.
+var ErrMigrating = errors.New("slot is migrating")
+
 // ErrOvertaken says that another recovery changed the shard since it was looked at.
 var ErrOvertaken = errors.New("overtaken by another recovery")
 
@@ -94,7 +97,11 @@ func (n *Node) Release(ctx context.Context) error {
 
 // Inspect returns a shard's generation and state, and whether the server still knows the generation's scripts.
 func (n *Node) Inspect(ctx context.Context, shard int) (g Generation, state State, known bool, err error) {
-	return n.store.nodes.inspect(ctx, n.conn, shard)
+	g, state, known, err = n.store.nodes.inspect(ctx, n.conn, shard)
+	if redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "TRYAGAIN") {
+		err = fmt.Errorf("%w: %w", ErrMigrating, err)
+	}
+	return g, state, known, err
 }
 
 // Swap moves a shard from one generation and state to another. ErrOvertaken says that it was no longer there.
@@ -121,22 +128,34 @@ func (n *Node) Load(ctx context.Context, g Generation) error {
 	return nil
 }
 
+// shardsKey holds the number of shards. It stands outside of them, since they would be others under another number.
+const shardsKey = "cartstream:shards"
+
 // CheckShards compares the number of shards with the one that the data was written under, and writes it where there is
 // none. Another number is an error that nothing but another setting can mend: ErrShards.
-func (n *Node) CheckShards(ctx context.Context) error {
-	const key = ":shards"
-	want := strconv.Itoa(n.store.nodes.shards())
-	name := n.store.nodes.tags[n.Shards[0]] + key
-	if _, err := n.conn.SetNX(ctx, name, want, 0).Result(); err != nil {
+func (s *Store) CheckShards(ctx context.Context) error {
+	want := strconv.Itoa(s.nodes.shards())
+	if err := s.nodes.universal().SetNX(ctx, shardsKey, want, 0).Err(); err != nil {
 		return fmt.Errorf("write the number of shards: %w", err)
 	}
-	stored, err := n.conn.Get(ctx, name).Result()
+	return s.agree(ctx)
+}
+
+// agree returns ErrShards where the data was written under another number of shards, and another error where that can't
+// be told. Once told, it isn't asked again.
+func (s *Store) agree(ctx context.Context) error {
+	if s.agreed.Load() {
+		return nil
+	}
+	want := strconv.Itoa(s.nodes.shards())
+	stored, err := s.nodes.universal().Get(ctx, shardsKey).Result()
 	if err != nil {
 		return fmt.Errorf("read the number of shards: %w", err)
 	}
 	if stored != want {
 		return fmt.Errorf("%w: SHARDS is %s, the data was written with %s", ErrShards, want, stored)
 	}
+	s.agreed.Store(true)
 	return nil
 }
 

@@ -48,6 +48,7 @@ type Store struct {
 	doors   sync.Map // *redis.Client → *door
 	unready chan struct{}
 	closed  chan struct{}
+	agreed  atomic.Bool // on the number of shards
 	relayed *positions
 }
 
@@ -170,6 +171,9 @@ func (s *Store) lookNow(ctx context.Context, shard int) (*loaded, error) {
 	client, err := s.nodes.node(ctx, shard)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.agree(ctx); errors.Is(err, ErrShards) {
+		return nil, err // whatever this shard holds belongs to other users
 	}
 	conn := client.Conn()
 	defer conn.Close() //nolint:errcheck // it goes back to the pool or is broken

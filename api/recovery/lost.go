@@ -116,17 +116,17 @@ func (r *Recovery) caughtUp(ctx context.Context, generation int64) error {
 		return nil
 	}
 	asked := r.tails.asking.DoChan(strconv.FormatInt(generation, 10), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
 		defer cancel()
-		return nil, r.compare(ctx, generation, ends)
+		return nil, r.compare(asking, generation, ends)
 	})
-	ctx, cancel := context.WithTimeoutCause(ctx, askFor, errSilent) // a silent broker holds up a question for longer
+	waiting, cancel := context.WithTimeoutCause(ctx, askFor, errSilent) // a silent broker holds up a question for longer
 	defer cancel()
 	select {
 	case a := <-asked:
 		return a.Err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-waiting.Done():
+		return context.Cause(waiting)
 	}
 }
 

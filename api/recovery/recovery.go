@@ -72,6 +72,13 @@ func (r *Recovery) Run(ctx context.Context) error {
 
 // pass looks at every node once.
 func (r *Recovery) pass(ctx context.Context) error {
+	if err := r.Store.CheckShards(ctx); err != nil {
+		if errors.Is(err, cart.ErrShards) {
+			return err
+		}
+		// Its node may be away while others are there: they go on.
+		r.Log.DebugContext(ctx, "the number of shards can't be compared yet", "error", err)
+	}
 	lost := 0
 	defer func() { r.tails.settle(lost) }()
 	for _, node := range r.Store.Nodes(ctx) {
@@ -80,10 +87,7 @@ func (r *Recovery) pass(ctx context.Context) error {
 		if closing := node.Close(); err == nil {
 			err = closing
 		}
-		switch {
-		case errors.Is(err, cart.ErrShards):
-			return err
-		case err != nil && ctx.Err() == nil:
+		if err != nil && ctx.Err() == nil {
 			r.Log.WarnContext(ctx, "recovery will be tried again", "shards", len(node.Shards), "error", err)
 		}
 	}
@@ -124,9 +128,6 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (int, error) {
 		return len(lost), err
 	}
 	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
-	if err := n.CheckShards(ctx); err != nil {
-		return len(lost), err
-	}
 	if len(closed) > 0 {
 		if err := r.open(ctx, n, shards, closed); err != nil {
 			return len(lost), err
@@ -163,6 +164,9 @@ func inspect(ctx context.Context, n *cart.Node) ([]found, error) {
 	shards := make([]found, 0, len(n.Shards))
 	for _, shard := range n.Shards {
 		g, state, known, err := n.Inspect(ctx, shard)
+		if errors.Is(err, cart.ErrMigrating) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
 		}
