@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"cartstream/deploy/enginetest"
 )
 
@@ -115,5 +117,20 @@ func TestAnotherNumberOfPartitionsThanStoredRefusesToStart(t *testing.T) {
 	code, _, complaints := execute(t, kafka)
 	if code != 2 || !strings.Contains(complaints, "TOPIC_PARTITIONS") {
 		t.Errorf("exit code %d:\n%s", code, complaints)
+	}
+}
+
+func TestAnotherNumberOfShardsThanStoredRefusesToStart(t *testing.T) {
+	engines := map[string]string{"KAFKA_BROKERS": enginetest.Kafka(t), "REDIS_ADDRS": enginetest.Redis(t), "TOPIC_PARTITIONS": "4", "SHARDS": "16"}
+	first := start(t, engines)
+	redis := redis.NewClient(&redis.Options{Addr: engines["REDIS_ADDRS"]})
+	defer redis.Close() //nolint:errcheck // it only looked
+	first.await("the number of shards is stored", func() bool { return redis.DBSize(t.Context()).Val() > 0 })
+	for _, other := range []string{"8", "32"} {
+		engines["SHARDS"] = other
+		code, _, complaints := execute(t, engines)
+		if code != 2 || !strings.Contains(complaints, "SHARDS") {
+			t.Errorf("%s: exit code %d:\n%s", other, code, complaints)
+		}
 	}
 }
