@@ -137,6 +137,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 
 // key returns the key, or the keys, that may have signed the token, all of the kind that its algorithm needs.
 func (v *Verifier) key(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, ok := t.Header["crit"]; ok {
+		return nil, errors.New("extensions that must be understood aren't") // RFC 7515, section 4.1.11
+	}
 	if t.Method.Alg() == "HS256" && len(v.secret) > 0 {
 		return v.secret, nil
 	}

@@ -120,6 +120,7 @@ func TestABadTokenIsInvalid(t *testing.T) {
 		"no signature":                parts[0] + "." + parts[1] + ".",
 		"another payload":             parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"u2"}`)) + "." + parts[2],
 		"the payload null":            jwtOf(`{"alg":"HS256"}`, `null`),
+		"a header that is critical":   jwtOf(`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"sub":"u1","iss":"https://issuer.example","aud":"cartstream"}`),
 		"alg none":                    sign(t, "none", "", jwt.UnsafeAllowNoneSignatureType, good(nil)),
 		"another secret":              sign(t, "HS256", "", []byte("another"), good(nil)),
 		"an empty secret":             sign(t, "HS256", "", []byte(""), good(nil)),
