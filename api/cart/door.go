@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	// patience is how long a call waits for a place in a pipeline, and then for its answer: Redis away is known in
-	// under a second.
+	// patience is how long a caller waits for its answer: Redis away is known in under a second.
 	patience = 900 * time.Millisecond
 	// pipelineLength bounds how many calls go out together. More would only make the first wait for the last.
 	pipelineLength = 128
@@ -20,8 +19,12 @@ const (
 	flushers = 2
 )
 
-// errNotSent: the call never left this process.
-var errNotSent = errors.New("not sent")
+var (
+	// errNotSent: the call never left this process.
+	errNotSent = errors.New("not sent")
+	// errLate: the call was sent and may still run.
+	errLate = errors.New("no answer in time")
+)
 
 // door is the way to one Redis node. Calls that wait at the same moment share a pipeline, without a timer: each flusher
 // takes what is there, sends it and waits for the answers. Nothing is sent twice, and what was sent is waited for
@@ -67,18 +70,26 @@ func (d *door) do(ctx context.Context, args []any) (any, error) {
 	case <-d.closed:
 		return nil, errNotSent
 	}
+	late := false
 	select {
 	case <-c.done:
 		return c.cmd.Val(), c.cmd.Err()
 	case <-timer.C:
+		late = true
 	case <-ctx.Done():
 	case <-d.closed:
 	}
 	if c.state.CompareAndSwap(waiting, abandoned) {
 		return nil, errNotSent
 	}
-	<-c.done // sent: bounded by the client's time-outs
-	return c.cmd.Val(), c.cmd.Err()
+	if !late { // who left early may still learn what became of what was sent
+		select {
+		case <-c.done:
+			return c.cmd.Val(), c.cmd.Err()
+		case <-timer.C:
+		}
+	}
+	return nil, errLate
 }
 
 func (d *door) flush() {

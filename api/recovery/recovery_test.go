@@ -77,8 +77,7 @@ func (e *engines) run(t *testing.T, s *cart.Store, instance string) (*recovery.R
 	}()
 	t.Cleanup(func() {
 		stop()
-		for range ended { //nolint:revive // until it has ended
-		}
+		<-ended // what it returned, or, where a test took that, the end
 	})
 	return r, ended
 }
