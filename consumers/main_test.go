@@ -124,7 +124,7 @@ func TestAnotherNumberOfShardsThanStoredRefusesToStart(t *testing.T) {
 	engines := map[string]string{"KAFKA_BROKERS": enginetest.Kafka(t), "REDIS_ADDRS": enginetest.Redis(t), "TOPIC_PARTITIONS": "4", "SHARDS": "16"}
 	first := start(t, engines)
 	redis := redis.NewClient(&redis.Options{Addr: engines["REDIS_ADDRS"]})
-	defer redis.Close() //nolint:errcheck // it only looked
+	defer redis.Close()
 	first.await("the number of shards is stored", func() bool { return redis.DBSize(t.Context()).Val() > 0 })
 	for _, other := range []string{"8", "32"} {
 		engines["SHARDS"] = other
