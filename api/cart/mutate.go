@@ -61,7 +61,12 @@ var refusals = map[string]error{
 }
 
 func (s *Store) mutate(ctx context.Context, r Request, m mutation) (Result, error) {
-	result, err := s.decide(ctx, r, m)
+	lost := false
+	result, err := s.decide(ctx, r, m, &lost)
+	if err != nil && lost {
+		// The call whose answer was lost may still be on its way and find the cart otherwise, so no refusal is final.
+		err = unavailable(MaybeApplied, errors.New("after a lost answer: "+err.Error()))
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("%s %s, cart of %s: %w", m.name, m.book, r.User, err)
 	}
@@ -69,22 +74,18 @@ func (s *Store) mutate(ctx context.Context, r Request, m mutation) (Result, erro
 }
 
 // decide calls the script until it has decided: with the book's facts where it asks for them, after a restore where the
-// shard lost the cart.
-func (s *Store) decide(ctx context.Context, r Request, m mutation) (Result, error) {
+// shard lost the cart. It sets lost where an answer was.
+func (s *Store) decide(ctx context.Context, r Request, m mutation, lost *bool) (Result, error) {
 	facts := s.offered(m.book)
-	for restored, open := false, false; ; {
-		generation, answer, lost, err := s.send(ctx, r, m, facts)
+	for restored := false; ; {
+		generation, answer, err := s.send(ctx, r, m, facts, lost)
 		if err != nil {
 			return Result{}, err
 		}
-		open = open || lost
 		word, rest := split(answer)
 		switch {
 		case word == "ok" || word == "replay":
 			return s.answered(ctx, r.User, generation.Number, word, rest)
-		case open && (word == "mismatch" || refusals[word] != nil):
-			// The call whose answer was lost may still be on its way, and find the cart otherwise than this one did.
-			return Result{}, unavailable(MaybeApplied, fmt.Errorf("script answered %q after a lost answer", word))
 		case word == "facts" && facts == "" && s.Catalogue != nil:
 			if facts, err = s.lookup(ctx, m.book); err != nil {
 				return Result{}, err
@@ -120,22 +121,21 @@ func (s *Store) lookup(ctx context.Context, book string) (string, error) {
 }
 
 // send calls the script once, and again where an answer was lost and the request has a key, so that a call that was
-// applied is answered with its kept answer. It returns the generation that answered, and whether an answer was lost
-// before.
-func (s *Store) send(ctx context.Context, r Request, m mutation, facts string) (g Generation, answer any, lost bool, err error) {
+// applied is answered with its kept answer. It returns the generation that answered, and sets lost where an answer was.
+func (s *Store) send(ctx context.Context, r Request, m mutation, facts string, lost *bool) (Generation, any, error) {
 	shard := s.nodes.shardOf(r.User)
 	keys, argv := s.arguments(shard, r, m, facts)
 	for until := time.Now().Add(resendFor); ; {
 		l, answer, err := s.run(ctx, shard, m.script, keys, argv...)
 		if err == nil {
-			return l.Generation, answer, lost, nil
+			return l.Generation, answer, nil
 		}
-		lost = lost || applied(err) == MaybeApplied
-		if !lost {
-			return Generation{}, nil, false, unavailable(NotApplied, err)
+		*lost = *lost || applied(err) == MaybeApplied
+		if !*lost {
+			return Generation{}, nil, unavailable(NotApplied, err)
 		}
 		if r.Key == "" || time.Now().After(until) || ctx.Err() != nil {
-			return Generation{}, nil, true, unavailable(MaybeApplied, err)
+			return Generation{}, nil, unavailable(MaybeApplied, err)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
