@@ -49,19 +49,15 @@ func (n *nodes) node(ctx context.Context, shard int) (*redis.Client, error) {
 	return client, nil
 }
 
-// byNode groups shards by the server that holds them. Shards whose server isn't known are in the error's place: they
-// come back in lost, with the reason.
-func (n *nodes) byNode(ctx context.Context, shards []int) (groups map[*redis.Client][]int, lost map[int]error) {
-	groups, lost = map[*redis.Client][]int{}, map[int]error{}
+// byNode groups shards by the server that holds them, leaving out those whose server isn't known.
+func (n *nodes) byNode(ctx context.Context, shards []int) map[*redis.Client][]int {
+	groups := map[*redis.Client][]int{}
 	for _, shard := range shards {
-		client, err := n.node(ctx, shard)
-		if err != nil {
-			lost[shard] = err
-			continue
+		if client, err := n.node(ctx, shard); err == nil {
+			groups[client] = append(groups[client], shard)
 		}
-		groups[client] = append(groups[client], shard)
 	}
-	return groups, lost
+	return groups
 }
 
 // moved takes note of a redirection and reports whether err was one. The command was not executed then, so it may be

@@ -25,8 +25,8 @@ var ErrMigrating = errors.New("slot is migrating")
 // ErrOvertaken says that another recovery changed the shard since it was looked at.
 var ErrOvertaken = errors.New("overtaken by another recovery")
 
-// Unready says that the shard needs a look by recovery.
-func (s *Store) Unready(int) {
+// callRecovery says that a shard was found that only recovery can open.
+func (s *Store) callRecovery() {
 	select {
 	case s.unready <- struct{}{}:
 	default: // somebody was told already
@@ -61,7 +61,7 @@ func (s *Store) Nodes(ctx context.Context) []*Node {
 	for i := range all {
 		all[i] = i
 	}
-	groups, _ := s.nodes.byNode(ctx, all)
+	groups := s.nodes.byNode(ctx, all)
 	found := make([]*Node, 0, len(groups))
 	for client, shards := range groups {
 		slices.Sort(shards)

@@ -46,6 +46,7 @@ type Store struct {
 	shards  []shard
 	sets    sync.Map // generation → *loaded
 	doors   sync.Map // *redis.Client → *door
+	opening sync.Mutex
 	unready chan struct{}
 	closed  chan struct{}
 	agreed  atomic.Bool // on the number of shards
@@ -128,8 +129,8 @@ func (s *Store) door(client *redis.Client) *door {
 	if d, ok := s.doors.Load(client); ok {
 		return d.(*door) //nolint:forcetypeassert // doors holds nothing else
 	}
-	s.shards[0].looking.Lock() // two doors for one node would only cost goroutines, but those stay
-	defer s.shards[0].looking.Unlock()
+	s.opening.Lock() // two doors for one node would only cost goroutines, but those stay
+	defer s.opening.Unlock()
 	if d, ok := s.doors.Load(client); ok {
 		return d.(*door) //nolint:forcetypeassert // see above
 	}
@@ -183,7 +184,7 @@ func (s *Store) lookNow(ctx context.Context, shard int) (*loaded, error) {
 		return nil, fmt.Errorf("look at shard %d: %w", shard, err)
 	}
 	if !marked || state != Ready && state != Lost {
-		s.Unready(shard)
+		s.callRecovery()
 		return nil, fmt.Errorf("shard %d: %w", shard, errFenced)
 	}
 	l := s.set(g)
