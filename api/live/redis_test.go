@@ -219,6 +219,7 @@ func testInstances(t *testing.T, addrs ...string) {
 		})
 	}
 	all.Wait()
+	var sockets, snapshots, shown int
 	for user, devices := range screens {
 		result, err := store.Add(t.Context(), cart.Request{User: user}, "last", 1)
 		if err != nil {
@@ -230,10 +231,13 @@ func testInstances(t *testing.T, addrs ...string) {
 		}
 		for _, d := range devices {
 			d.shows(t, store, user)
-			if s, c := d.frames("snapshot"), d.frames("change"); s < 2 || c < changes/4 {
-				t.Errorf("%s: %d snapshots, %d changes", user, s, c)
-			}
+			snapshots, shown = snapshots+d.frames("snapshot"), shown+d.frames("change")
+			sockets++
 		}
+	}
+	// How often a gap becomes a snapshot, and so how many changes are shown one by one, is the machine's speed.
+	if snapshots <= sockets || shown == 0 {
+		t.Errorf("%d snapshots and %d changes on %d sockets: a gap, or a change, was never shown", snapshots, shown, sockets)
 	}
 }
 
