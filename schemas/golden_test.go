@@ -42,6 +42,7 @@ var golden = map[string]struct {
 	"cart": {schemas.Cart{UserID: "u1", Epoch: 1, Version: 7, Currency: "EUR", Items: []schemas.Line{price, gone},
 		Totals: schemas.Totals{TotalAmount: 2598, TotalQuantity: 2, LineCount: 2}, UpdatedAt: &at}, "cart"},
 	"empty_cart":        {schemas.Cart{UserID: "u1", Epoch: 1, Currency: "EUR", Items: []schemas.Line{}}, "cart"},
+	"reminder":          {schemas.Reminder{UserID: "u1", Epoch: 1, Version: 7, IdleSince: at}, "reminder"},
 	"book_created":      {schemas.Book{BookID: "b1", Version: 1, Title: "Emma", Author: "Jane Austen", UnitPrice: 1299, Currency: "EUR", Stock: 3, Status: schemas.Available}.Event(schemas.BookCreated, at), "book-changed"},
 	"book_discontinued": {schemas.Book{BookID: "b1", Version: 4, Title: "Emma", Author: "Jane Austen", ISBN: "9780141439587", UnitPrice: 1299, Currency: "EUR", Status: schemas.Discontinued}.Event(schemas.BookDiscontinued, at), "book-changed"},
 }
@@ -76,6 +77,9 @@ func TestEventsKeepTheirBytes(t *testing.T) {
 			case schemas.BookChanged:
 				got = schemas.EncodeBookChanged(v)
 				decoded, err = schemas.DecodeBookChanged(want)
+			case schemas.Reminder:
+				got = schemas.EncodeReminder(v)
+				decoded, err = schemas.DecodeReminder(want)
 			}
 			if !bytes.Equal(got, want) {
 				t.Errorf("encodes as\n%s\nwant\n%s", got, want)
@@ -151,6 +155,9 @@ func TestSchemasAndDecodersRefuseWhatNobodyCouldApply(t *testing.T) {
 		"a book of version 0":                  {"book_created", `"version":1`, `"version":0`, false, false},
 		"a book of a negative price":           {"book_created", `"unitPrice":1299`, `"unitPrice":-1`, false, false},
 		"a book that something happened to":    {"book_created", `"created"`, `""`, false, false},
+		"a reminder of no user":                {"reminder", `"u1"`, `""`, false, false},
+		"a reminder of version 0":              {"reminder", `"version":7`, `"version":0`, false, false},
+		"a reminder of a cart since ever":      {"reminder", `,"idleSince":"2026-11-22T10:00:00.000Z"`, ``, false, false},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			before := string(stored(t, tc.name))
@@ -166,6 +173,8 @@ func TestSchemasAndDecodersRefuseWhatNobodyCouldApply(t *testing.T) {
 				_, err = schemas.DecodeCart([]byte(bent))
 			case "book-changed":
 				_, err = schemas.DecodeBookChanged([]byte(bent))
+			case "reminder":
+				_, err = schemas.DecodeReminder([]byte(bent))
 			}
 			if (err == nil) != tc.decodable || err != nil && !errors.Is(err, schemas.ErrMalformed) {
 				t.Errorf("decoding says %v, want decodable: %v, else ErrMalformed", err, tc.decodable)
