@@ -29,6 +29,9 @@ type KafkaOptions struct {
 	Dir      string // logs and locks; a node's data is in a folder of it
 	Nodes    int    // default 1
 	Ports    []int  // the brokers' ports, one a node; nil: free ones
+	// Advertised are the addresses, one a node, by which clients and the other nodes reach a broker: those of proxies
+	// before it. nil: its own.
+	Advertised []string
 	Detached bool   // outlives this process
 }
 
@@ -61,6 +64,9 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 	if o.Nodes == 0 {
 		o.Nodes = 1
 	}
+	if o.Advertised != nil && len(o.Advertised) != o.Nodes {
+		return nil, fmt.Errorf("%d advertised addresses for %d Kafka nodes", len(o.Advertised), o.Nodes)
+	}
 	// One more look for the controllers' ports: nobody but the nodes has to know them.
 	ports, err := FreePorts(2 * o.Nodes)
 	if err != nil {
@@ -83,8 +89,12 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 		name := "kafka-" + strconv.Itoa(i+1)
 		data := filepath.Join(o.Dir, name)
 		k.Nodes[i] = &Process{Name: name, Addr: address(brokers[i]), dir: o.Dir, detached: o.Detached}
+		advertised := address(brokers[i])
+		if o.Advertised != nil {
+			advertised = o.Advertised[i]
+		}
 		properties := strings.NewReplacer(
-			"{node}", strconv.Itoa(i+1), "{voters}", strings.Join(voters, ","), "{broker}", address(brokers[i]),
+			"{node}", strconv.Itoa(i+1), "{voters}", strings.Join(voters, ","), "{broker}", address(brokers[i]), "{advertised}", advertised,
 			"{controller}", address(controllers[i]), "{data}", data,
 			"{replication}", strconv.Itoa(replication), "{insync}", strconv.Itoa(inSync),
 		).Replace(kafkaProperties)
