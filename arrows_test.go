@@ -37,11 +37,12 @@ var arrows = map[string][]string{
 	// A consumer imports the runner, schemas and, where it reads or changes carts, cart. Only main knows all.
 	"consumers":            {"api/cart", "consumers/...", "schemas/..."},
 	"consumers/runner":     {},
+	"consumers/admin":      {"api/cart", "schemas/..."},
 	"consumers/booksync":   {"api/cart", "consumers/runner", "schemas/..."},
-	"consumers/deadletter": {"api/cart", "consumers/runner", "schemas/..."},
+	"consumers/deadletter": {"api/cart", "consumers/admin", "consumers/runner", "schemas/..."},
 	"consumers/persist":    {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/push":       {"api/cart", "consumers/runner", "schemas/..."},
-	"consumers/reconcile":  {"api/cart", "consumers/runner", "schemas/..."},
+	"consumers/reconcile":  {"api/cart", "consumers/admin", "consumers/runner", "schemas/..."},
 	"consumers/reminder":   {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/state":      {"api/cart", "consumers/runner", "schemas/..."},
 
