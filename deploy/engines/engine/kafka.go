@@ -25,14 +25,14 @@ var log4jProperties []byte
 
 // KafkaOptions describe a Kafka cluster in which every node is broker and controller.
 type KafkaOptions struct {
-	Libs     string // the folder with Kafka's jars
-	Dir      string // logs and locks; a node's data is in a folder of it
-	Nodes    int    // default 1
-	Ports    []int  // the brokers' ports, one a node; nil: free ones
+	Libs  string // the folder with Kafka's jars
+	Dir   string // logs and locks; a node's data is in a folder of it
+	Nodes int    // default 1
+	Ports []int  // the brokers' ports, one a node; nil: free ones
 	// Advertised are the addresses, one a node, by which clients and the other nodes reach a broker: those of proxies
 	// before it. nil: its own.
 	Advertised []string
-	Detached bool   // outlives this process
+	Detached   bool // outlives this process
 }
 
 // Kafka is a running cluster.
