@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -17,6 +18,7 @@ import (
 // engines are the connections that the consumers share. None waits for its engine to be there.
 type engines struct {
 	carts *cart.Store
+	redis redis.UniversalClient // for keys outside of the shards
 	mongo *mongo.Database
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 }
@@ -41,6 +43,7 @@ func (e *engines) open(cfg config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("open carts: %w", err)
 	}
+	e.redis = redis.NewUniversalClient(options)
 	if e.mongo, err = cfg.MongoDB.Open(); err != nil {
 		return err
 	}
@@ -59,6 +62,9 @@ func (e *engines) close() error {
 	var faults []error
 	if e.carts != nil {
 		faults = append(faults, e.carts.Close())
+	}
+	if e.redis != nil {
+		faults = append(faults, e.redis.Close())
 	}
 	if e.mongo != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

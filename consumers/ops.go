@@ -23,7 +23,7 @@ const (
 	probeEvery = 500 * time.Millisecond
 )
 
-// ops serves health, readiness and metrics.
+// ops serves health, readiness, metrics and the ops API.
 type ops struct {
 	listener net.Listener
 	server   *http.Server
@@ -48,7 +48,7 @@ type engine struct {
 }
 
 // listen takes the address, so that a taken port is known at once.
-func listen(ctx context.Context, addr string, e *engines, registry *prometheus.Registry, log *slog.Logger) (*ops, error) {
+func listen(ctx context.Context, addr string, e *engines, admin http.Handler, registry *prometheus.Registry, log *slog.Logger) (*ops, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -60,6 +60,8 @@ func listen(ctx context.Context, addr string, e *engines, registry *prometheus.R
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", o.ready)
+	mux.Handle("/admin", admin)
+	mux.Handle("/admin/", admin)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	o.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 60 * time.Second,
@@ -70,7 +72,7 @@ func listen(ctx context.Context, addr string, e *engines, registry *prometheus.R
 
 // Run serves until ctx ends, and then what has begun, for a second at most.
 func (o *ops) Run(ctx context.Context) error {
-	o.log.Info("serving health, readiness and metrics", "addr", o.listener.Addr().String())
+	o.log.Info("serving health, readiness, metrics and the ops API", "addr", o.listener.Addr().String())
 	ended := make(chan error, 1)
 	go func() { ended <- o.server.Serve(o.listener) }()
 	select {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	_ "net/http/pprof" //nolint:gosec // on CONSUMERS_PPROF_ADDR alone: the ops server has a handler of its own
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +16,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/api/cart"
+	"cartstream/consumers/admin"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
 	"cartstream/schemas/env"
+	"cartstream/schemas/token"
 )
 
 // run runs the consumers until ctx ends and then drains them: first the consumers end what they have in hand, then the
@@ -53,7 +56,13 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 
 	// Ops server
 
-	o, err := listen(ctx, cfg.OpsAddr, e, registry, log)
+	tokens, err := token.New(cfg.JWT, log)
+	if err != nil {
+		return err
+	}
+	defer tokens.Close()
+	calls := admin.New(tokens, log, slices.Concat(routes(e)...)...)
+	o, err := listen(ctx, cfg.OpsAddr, e, calls, registry, log)
 	if err != nil {
 		return err
 	}
@@ -78,6 +87,11 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		return r.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// routes are the calls of the ops API, by the part that answers them.
+func routes(e *engines) [][]admin.Route {
+	return [][]admin.Route{}
 }
 
 // profile serves net/http/pprof on an address of its own, which nobody outside should reach.
