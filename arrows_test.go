@@ -21,9 +21,11 @@ const module = "cartstream"
 var arrows = map[string][]string{
 	".": {},
 
-	"schemas":       {"schemas/..."},
-	"schemas/env":   {"schemas/..."},
-	"schemas/token": {"schemas/..."},
+	"schemas":        {"schemas/..."},
+	"schemas/env":    {"schemas/..."},
+	"schemas/link":   {"schemas/..."},
+	"schemas/optout": {"schemas/..."},
+	"schemas/token":  {"schemas/..."},
 
 	"api":          {"api/book", "api/cart", "api/live", "api/recovery", "api/relay", "api/rest", "schemas/..."},
 	"api/book":     {"schemas/..."},
