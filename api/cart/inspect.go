@@ -1,0 +1,154 @@
+package cart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cartstream/schemas"
+)
+
+// What an operator may look at. Nothing here changes anything, waits for a shard to be served, or costs Redis more than a
+// few plain reads a shard, in a pipeline a node.
+
+var errNoAnswer = errors.New("no answer")
+
+// OutboxReport is what waits in a shard's outbox.
+type OutboxReport struct {
+	Shard int
+	// Pending is how many entries Kafka isn't known to have.
+	Pending int64
+	// Oldest is when the first of them occurred; the zero time where there is none, or where it can't be read.
+	Oldest time.Time
+	// Owner is the instance that relays the shard, "" where none does.
+	Owner string
+	// Err, where set, is why the shard could not be asked; nothing else is known then.
+	Err error
+}
+
+// Outboxes reports on every shard's outbox, in order of shards. Those whose node is silent hold up no others, and have an
+// error.
+func (s *Store) Outboxes(ctx context.Context) []OutboxReport {
+	reports := make([]OutboxReport, s.nodes.shards())
+	for shard := range reports {
+		reports[shard] = OutboxReport{Shard: shard, Err: fmt.Errorf("outbox of shard %d: %w", shard, errNoAnswer)}
+	}
+	s.eachNode(ctx, func(client *redis.Client, shards []int) {
+		length := make([]*redis.IntCmd, len(shards))
+		owner := make([]*redis.StringCmd, len(shards))
+		first := make([]*redis.XMessageSliceCmd, len(shards))
+		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+			for i, shard := range shards {
+				length[i] = p.XLen(ctx, s.nodes.outbox(shard))
+				owner[i] = p.Get(ctx, s.nodes.lease(shard))
+				first[i] = p.XRangeN(ctx, s.nodes.outbox(shard), "-", "+", 1)
+			}
+			return nil
+		})
+		for i, shard := range shards {
+			reports[shard] = s.outboxReport(shard, length[i], owner[i], first[i])
+		}
+	})
+	return reports
+}
+
+func (s *Store) outboxReport(shard int, length *redis.IntCmd, owner *redis.StringCmd, first *redis.XMessageSliceCmd) OutboxReport {
+	r := OutboxReport{Shard: shard, Pending: length.Val()}
+	held := owner.Err()
+	if errors.Is(held, redis.Nil) {
+		held = nil
+	}
+	if err := errors.Join(length.Err(), held, first.Err()); err != nil {
+		return OutboxReport{Shard: shard, Err: fmt.Errorf("outbox of shard %d: %w", shard, err)}
+	}
+	r.Owner, _, _ = strings.Cut(owner.Val(), " ")
+	entries, _ := s.entries(first.Val()) // one that can't be read has no time
+	for _, e := range entries {
+		for _, h := range e.Headers {
+			if h.Key == schemas.HeaderTime {
+				r.Oldest, _ = time.Parse(time.RFC3339Nano, h.Value)
+			}
+		}
+	}
+	return r
+}
+
+// ShardReport is a shard's generation as its server has it.
+type ShardReport struct {
+	Shard      int
+	Generation Generation
+	State      State
+	// Known says that the server knows the generation's scripts. One that doesn't was restarted or promoted, and waits for
+	// recovery, whatever State says.
+	Known bool
+	// Err, where set, is why the shard could not be asked; nothing else is known then.
+	Err error
+}
+
+// Generations reports on every shard, in order. Those whose node is silent hold up no others, and have an error.
+func (s *Store) Generations(ctx context.Context) []ShardReport {
+	reports := make([]ShardReport, s.nodes.shards())
+	for shard := range reports {
+		reports[shard] = ShardReport{Shard: shard, Err: fmt.Errorf("generation of shard %d: %w", shard, errNoAnswer)}
+	}
+	s.eachNode(ctx, func(client *redis.Client, shards []int) {
+		held := make([]*redis.StringCmd, len(shards))
+		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+			for i, shard := range shards {
+				held[i] = p.Get(ctx, s.nodes.generation(shard))
+			}
+			return nil
+		})
+		markers := map[Generation]*redis.BoolSliceCmd{}
+		for i, shard := range shards {
+			r := ShardReport{Shard: shard}
+			value, err := held[i].Result()
+			if err == nil || errors.Is(err, redis.Nil) {
+				r.Generation, r.State, err = readGeneration(value)
+			}
+			if err != nil {
+				r.Err = fmt.Errorf("generation of shard %d: %w", shard, err)
+			} else if r.State != Absent {
+				markers[r.Generation] = nil
+			}
+			reports[shard] = r
+		}
+		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // see above
+			for g := range markers {
+				markers[g] = p.ScriptExists(ctx, sha(scriptsOf(g).marker))
+			}
+			return nil
+		})
+		for _, shard := range shards {
+			r := &reports[shard]
+			if asked := markers[r.Generation]; asked != nil {
+				known, err := asked.Result()
+				if err != nil {
+					*r = ShardReport{Shard: shard, Err: fmt.Errorf("scripts of shard %d: %w", shard, err)}
+					continue
+				}
+				r.Known = known[0]
+			}
+		}
+	})
+	return reports
+}
+
+// eachNode calls ask for each node and the shards that it holds, all nodes at once, and returns when all have. No two
+// calls have a shard in common.
+func (s *Store) eachNode(ctx context.Context, ask func(*redis.Client, []int)) {
+	all := make([]int, s.nodes.shards())
+	for shard := range all {
+		all[shard] = shard
+	}
+	var nodes sync.WaitGroup
+	for client, shards := range s.nodes.byNode(ctx, all) {
+		nodes.Go(func() { ask(client, shards) })
+	}
+	nodes.Wait()
+}
