@@ -89,6 +89,8 @@ type Request struct {
 	IfMatch IfMatch
 	// TraceParent is the W3C trace context that the event carries on.
 	TraceParent string
+	// Email is where the user's reminders go, "" where it isn't known. It stays beside the cart, and never enters an event.
+	Email string
 }
 
 // Result of a mutation.

@@ -116,8 +116,12 @@ func (r *reader) change(user, currency string) schemas.CartChanged {
 	return c
 }
 
-// headField is the field of a cart's hash that is no line.
-const headField = "*"
+// The fields of a cart's hash that are no lines.
+const (
+	headField    = "*"
+	ownField     = "="
+	addressField = "+"
+)
 
 // readCart reads the fields and values of a cart's hash.
 func readCart(user, currency string, fields []any) (schemas.Cart, error) {
@@ -127,13 +131,15 @@ func readCart(user, currency string, fields []any) (schemas.Cart, error) {
 		field, _ := fields[i].(string)
 		value, _ := fields[i+1].(string)
 		r := &reader{rest: value}
-		if field == headField {
+		switch field {
+		case headField:
 			c.Epoch, c.Version, c.Totals = r.number(), r.number(), r.totals()
 			r.number() // the next line's place
 			if at := schemas.Milliseconds(r.number()); c.Version > 0 {
 				c.UpdatedAt = &at
 			}
-		} else {
+		case ownField, addressField: // see readContact
+		default:
 			var line schemas.Line
 			line, seqs[field] = r.line(field)
 			c.Items = append(c.Items, line)
@@ -146,28 +152,61 @@ func readCart(user, currency string, fields []any) (schemas.Cart, error) {
 	return c, nil
 }
 
-// restored returns the head and the lines that bring back a cart. Its lines claim no version of their books, so that any
-// facts are newer.
-func restored(c schemas.Cart) []any {
+// restored returns the head, the user's own last change and its window of the idle index, and the lines that bring back a
+// cart. What the user did last isn't known any more: the cart's last change stands for it. Its lines claim no version of
+// their books, so that any facts are newer.
+func restored(c schemas.Cart, window int64) []any {
 	var updated int64
+	own := ""
 	if c.UpdatedAt != nil {
 		updated = c.UpdatedAt.UnixMilli()
 	}
-	out := []any{fmt.Sprintf("%d %d %d %d %d %d %d -", c.Epoch, c.Version, c.TotalAmount, c.TotalQuantity, c.LineCount,
-		len(c.Items)+1, updated)}
+	if c.Version > 0 {
+		own = fmt.Sprintf("%d %d %d", c.Epoch, c.Version, updated)
+	}
+	out := []any{fmt.Sprintf("%d %d %d %d %d %d %d - o", c.Epoch, c.Version, c.TotalAmount, c.TotalQuantity, c.LineCount,
+		len(c.Items)+1, updated), own, updated - updated%window}
 	for i, l := range c.Items {
-		previous := "-"
-		if l.PreviousUnitPrice != nil {
-			previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
-		}
-		out = append(out, l.BookID, fmt.Sprintf("%d %d %d %s 0 %s %s",
-			i+1, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous, plain(l.Title)))
+		out = append(out, l.BookID, compactLine(l, i+1))
 	}
 	return out
 }
 
-// readEntry reads an outbox entry: "<user> <traceparent> <key hash> <request hash> <change>".
-func readEntry(id, value, currency string) (schemas.OutboxEntry, error) {
+// compactLine is a line that claims no version of its book.
+func compactLine(l schemas.Line, place int) string {
+	previous := "-"
+	if l.PreviousUnitPrice != nil {
+		previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
+	}
+	return fmt.Sprintf("%d %d %d %s 0 %s %s", place, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous,
+		plain(l.Title))
+}
+
+// readEntry reads an outbox entry, whose one field names its kind.
+func readEntry(id string, values map[string]any, currency string) (schemas.OutboxEntry, error) {
+	if value, ok := values["reminder"].(string); ok {
+		return readReminder(id, value)
+	}
+	value, _ := values["cart"].(string)
+	return readChange(id, value, currency)
+}
+
+// readReminder reads "<user> <traceparent> <epoch> <version> <idle since> <when it was queued>".
+func readReminder(id, value string) (schemas.OutboxEntry, error) {
+	r := &reader{rest: value}
+	user, trace := r.word(), r.word()
+	m := schemas.Reminder{UserID: user, Epoch: r.number(), Version: r.number(), IdleSince: schemas.Milliseconds(r.number())}
+	at := schemas.Milliseconds(r.number())
+	if r.err != nil {
+		return schemas.OutboxEntry{}, fmt.Errorf("outbox entry %s: %w", id, r.err)
+	}
+	return schemas.OutboxEntry{
+		ID: id, Topic: schemas.CartReminders, Key: user, Value: schemas.EncodeReminder(m), Headers: m.Headers(trace, at),
+	}, nil
+}
+
+// readChange reads "<user> <traceparent> <key hash> <request hash> <change>".
+func readChange(id, value, currency string) (schemas.OutboxEntry, error) {
 	r := &reader{rest: value}
 	user, trace, key, request := r.word(), r.word(), r.word(), r.word()
 	c := r.change(user, currency)

@@ -7,10 +7,10 @@ import (
 	"cartstream/schemas"
 )
 
-// Know makes every shard know the book as it is, as the book's consumer will.
+// Know makes every shard know the book as it is, as the book's consumer does.
 func Know(ctx context.Context, s *Store, b schemas.Book) error {
 	for shard := range s.nodes.shards() {
-		if err := s.nodes.universal().Set(ctx, s.nodes.facts(shard, b.BookID), facts(b), 0).Err(); err != nil {
+		if _, err := s.Learn(ctx, shard, []schemas.Book{b}); err != nil {
 			return err
 		}
 	}

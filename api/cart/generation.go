@@ -62,21 +62,33 @@ const (
 	scriptBeat
 	scriptTrim
 	scriptPosition
+	scriptLearn
+	scriptWalks
+	scriptStep
+	scriptUnqueue
+	scriptKnown
+	scriptRemind
 	scripts
 )
 
 // sources are the files that make up each script, in order.
 var sources = [scripts][]string{
-	scriptAdd:         {"mutation", "line", "add"},
-	scriptSet:         {"mutation", "line", "set"},
-	scriptRemove:      {"mutation", "line", "remove"},
-	scriptAcknowledge: {"mutation", "line", "acknowledge"},
-	scriptClear:       {"mutation", "clear"},
+	scriptAdd:         {"cart", "mutation", "facts", "line", "add"},
+	scriptSet:         {"cart", "mutation", "facts", "line", "set"},
+	scriptRemove:      {"cart", "mutation", "facts", "line", "remove"},
+	scriptAcknowledge: {"cart", "mutation", "facts", "line", "acknowledge"},
+	scriptClear:       {"cart", "mutation", "clear"},
 	scriptRead:        {"read"},
 	scriptRestore:     {"restore"},
 	scriptBeat:        {"beat"},
 	scriptTrim:        {"trim"},
 	scriptPosition:    {"position"},
+	scriptLearn:       {"cart", "facts", "learn"},
+	scriptWalks:       {"walks"},
+	scriptStep:        {"cart", "facts", "step"},
+	scriptUnqueue:     {"unqueue"},
+	scriptKnown:       {"known"},
+	scriptRemind:      {"cart", "remind"},
 }
 
 // bodies are the scripts without what makes them one generation's.

@@ -16,6 +16,11 @@ import (
 //	{tag}:p           position: id of the newest outbox entry that Kafka has
 //	{tag}:l, :m, :t   relay: lease, members by heartbeat, last fencing token
 //	{tag}:r           recovery: who leads the node, at its lowest shard
+//	{tag}:b           books that the shard has facts of: a sorted set with all scores 0
+//	{tag}:w           queue of walks: a hash, book → the user it stands at; "*" asks for a refresh of all facts
+//	{tag}:v           lease of the shard's walks
+//	{tag}:i           idle index: users by the window of their own last change (ms)
+//	{tag}:d           changed carts: users by the 30 s window of their cart's last change (ms)
 //	{tag}:c:<user>    cart: a hash, field "*" is its head, each other field a line by book id
 //	{tag}:f:<book>    facts of a book: version, price, availability, title
 //	{tag}:u:<book>    users whose cart holds the book: a sorted set with all scores 0, so that a walk resumes by id
@@ -49,6 +54,11 @@ func (l layout) lease(shard int) string      { return l.tags[shard] + ":l" }
 func (l layout) members(shard int) string    { return l.tags[shard] + ":m" }
 func (l layout) token(shard int) string      { return l.tags[shard] + ":t" }
 func (l layout) recovery(shard int) string   { return l.tags[shard] + ":r" }
+func (l layout) known(shard int) string      { return l.tags[shard] + ":b" }
+func (l layout) walks(shard int) string      { return l.tags[shard] + ":w" }
+func (l layout) walker(shard int) string     { return l.tags[shard] + ":v" }
+func (l layout) idle(shard int) string       { return l.tags[shard] + ":i" }
+func (l layout) changed(shard int) string    { return l.tags[shard] + ":d" }
 
 func (l layout) cart(shard int, user string) string  { return l.tags[shard] + ":c:" + user }
 func (l layout) facts(shard int, book string) string { return l.tags[shard] + ":f:" + book }

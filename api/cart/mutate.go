@@ -160,10 +160,9 @@ func (s *Store) arguments(shard int, r Request, m mutation, facts string) (keys 
 		meta = trace + " " + key + " " + request
 		keys = append(keys, s.nodes.kept(shard, key))
 	}
-	argv = []any{r.User, meta, time.Now().UnixMilli(), r.IfMatch.compact(), request, s.KeepAnswers.Milliseconds()}
+	argv = []any{r.User, meta, time.Now().UnixMilli(), r.IfMatch.compact(), request, s.KeepAnswers.Milliseconds(), r.Email, s.idleWindow()}
 	switch m.script {
 	case scriptClear:
-		argv = append(argv, s.nodes.facts(shard, ""), s.nodes.users(shard, ""))
 	case scriptAdd, scriptSet:
 		argv = append(argv, m.book, m.quantity, s.Limits.Quantity, s.Limits.Lines, facts)
 	default:

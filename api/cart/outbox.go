@@ -154,8 +154,7 @@ func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, 
 func (s *Store) entries(messages []redis.XMessage) ([]schemas.OutboxEntry, error) {
 	entries := make([]schemas.OutboxEntry, 0, len(messages))
 	for _, m := range messages {
-		value, _ := m.Values["cart"].(string)
-		e, err := readEntry(m.ID, value, s.Currency)
+		e, err := readEntry(m.ID, m.Values, s.Currency)
 		if err != nil {
 			return entries, err
 		}

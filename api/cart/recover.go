@@ -120,6 +120,15 @@ func (n *Node) Swap(ctx context.Context, shard int, from Generation, was State, 
 	return nil
 }
 
+// Refresh asks whoever walks over carts to compare the shard's facts with the catalogue: it may have lost what it knew of
+// some books. It is called before Load.
+func (n *Node) Refresh(ctx context.Context, shard int, g Generation) error {
+	if err := n.conn.HSet(ctx, n.store.nodes.walks(shard), refreshField, g.String()).Err(); err != nil {
+		return fmt.Errorf("ask for a refresh of shard %d: %w", shard, err)
+	}
+	return nil
+}
+
 // Load brings the generation's scripts to the node, the last step: from then on its shards are served.
 func (n *Node) Load(ctx context.Context, g Generation) error {
 	if err := n.store.set(g).load(ctx, n.conn); err != nil {
@@ -169,7 +178,7 @@ var ErrShards = errors.New("SHARDS differs from what is stored")
 func (s *Store) PutBack(ctx context.Context, g Generation, c schemas.Cart) error {
 	shard := s.nodes.shardOf(c.UserID)
 	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, c.UserID)}
-	argv := append([]any{g.String(), c.UserID, s.nodes.users(shard, "")}, restored(c)...)
+	argv := append([]any{g.String(), c.UserID}, restored(c, s.idleWindow())...)
 	_, answer, err := s.run(ctx, shard, scriptRestore, keys, argv...)
 	if err == nil && answer != "ok" {
 		err = ErrOvertaken

@@ -25,6 +25,9 @@ type Options struct {
 	Catalogue Catalogue
 	// KeepAnswers is how long a keyed request's answer is kept.
 	KeepAnswers time.Duration
+	// RemindAfter is how long a cart is left alone before its user is reminded: the idle index keeps time in parts of it.
+	// A week if 0.
+	RemindAfter time.Duration
 	// AckKafka answers a mutation only once Kafka has its event.
 	AckKafka bool
 	Log      *slog.Logger
@@ -216,27 +219,34 @@ func unavailable(what Applied, err error) error {
 // Get returns the user's cart. A user without one has an empty cart of version 0. The error is an *Unavailable, or says
 // that what Redis holds can't be read.
 func (s *Store) Get(ctx context.Context, user string) (View, error) {
+	generation, fields, err := s.fields(ctx, user)
+	if err != nil {
+		return View{}, err
+	}
+	c, err := readCart(user, s.Currency, fields)
+	if err != nil {
+		return View{}, err
+	}
+	return View{Cart: c, Generation: generation}, nil
+}
+
+// fields returns what the user's cart holds, and the shard's generation. The error is an *Unavailable.
+func (s *Store) fields(ctx context.Context, user string) (generation int64, fields []any, err error) {
 	shard := s.nodes.shardOf(user)
 	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, user)}
 	for range 2 {
 		generation, answer, err := s.run(ctx, shard, scriptRead, keys)
 		if err != nil {
-			return View{}, unavailable("", fmt.Errorf("read the cart of %s: %w", user, err))
+			return 0, nil, unavailable("", fmt.Errorf("read the cart of %s: %w", user, err))
 		}
-		fields, ok := answer.([]any)
-		if !ok { // "restore"
-			if err := s.restore(ctx, user, generation.Generation); err != nil {
-				return View{}, err
-			}
-			continue
+		if fields, ok := answer.([]any); ok {
+			return generation.Number, fields, nil
 		}
-		c, err := readCart(user, s.Currency, fields)
-		if err != nil {
-			return View{}, err
+		if err := s.restore(ctx, user, generation.Generation); err != nil { // it answered "restore"
+			return 0, nil, err
 		}
-		return View{Cart: c, Generation: generation.Number}, nil
 	}
-	return View{}, unavailable("", fmt.Errorf("read the cart of %s: %w", user, errFenced))
+	return 0, nil, unavailable("", fmt.Errorf("read the cart of %s: %w", user, errFenced))
 }
 
 // ErrLost is in the chain of an *Unavailable that says that the cart's shard lost its data and that nobody in this process

@@ -201,6 +201,8 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 		open := cart.Ready
 		if f.lost() {
 			open, lost = cart.Lost, lost+1
+		} else if err := n.Refresh(ctx, f.shard, g); err != nil {
+			return err
 		}
 		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, open); err != nil {
 			return err

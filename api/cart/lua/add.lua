@@ -1,23 +1,23 @@
 -- add raises the quantity of a line, or begins one.
 --
--- ARGV  8 quantity, 9 most of one line, 10 most lines, 11 facts that the caller knows, or ""
+-- ARGV  10 quantity, 11 most of one line, 12 most lines, 13 facts that the caller knows, or ""
 
-local stored = call('HMGET', KEYS[2], '*', book)
+local stored = call('HMGET', cart, '*', book)
 local refused = open(stored[1])
 if refused then return refused end
 
-local facts, fresh = known(ARGV[11])
+local facts, held, fresh = known(ARGV[13])
 if not facts then return 'facts' end
 if string.match(facts, '^%d+ %d+ (%a)') ~= 'a' then return 'book-unavailable' end
 
-local total = tonumber(ARGV[8])
-local s, held, price, availability
+local total = tonumber(ARGV[10])
+local s, before, price, availability
 if stored[2] then
-  s, held, price, availability = parse(stored[2])
-  total = total + held
+  s, before, price, availability = parse(stored[2])
+  total = total + before
 end
-if total > tonumber(ARGV[9]) then return 'quantity-limit' end
-if not s and lines >= tonumber(ARGV[10]) then return 'line-limit' end
+if total > tonumber(ARGV[11]) then return 'quantity-limit' end
+if not s and lines >= tonumber(ARGV[12]) then return 'line-limit' end
 
-if s then count(-1, held, price, availability) end
-return put('item_added', s, total, facts, fresh)
+if s then count(-1, before, price, availability) end
+return put('item_added', s, total, facts, held, fresh)

@@ -1,17 +1,26 @@
 -- restore brings back a cart of a shard that lost its data, under its own epoch and version, and emits nothing. A cart
--- that is there already stays as it is. Nothing to restore leaves an empty head, which says so.
+-- that is there already stays as it is. Nothing to restore leaves an empty head, which says so. The walks over its books
+-- are queued: their facts may be newer than the cart. The other keys are not declared; they share the tag.
 --
 -- KEYS  1 generation, 2 cart
--- ARGV  1 generation that the caller works under, 2 user, 3 begin of the keys of books' users, 4 head, then book, line, …
+-- ARGV  1 generation that the caller works under, 2 user, 3 head, 4 own or "", 5 window of the idle index (ms), then book,
+--       line, …
 -- returns "ok", "fenced", or "overtaken" where the generation is another
 
 local state = redis.call('GET', KEYS[1])
 if state ~= READY and state ~= LOST then return 'fenced' end
 if string.sub(state, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return 'overtaken' end
 if redis.call('EXISTS', KEYS[2]) == 1 then return 'ok' end
-redis.call('HSET', KEYS[2], '*', ARGV[4])
-for i = 5, #ARGV, 2 do
+local tag, user = string.sub(KEYS[1], 1, -2), ARGV[2]
+redis.call('HSET', KEYS[2], '*', ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[2], '=', ARGV[4])
+  redis.call('ZADD', tag .. 'i', ARGV[5], user)
+end
+for i = 6, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-  redis.call('ZADD', ARGV[3] .. ARGV[i], 0, ARGV[2])
+  redis.call('ZADD', tag .. 'u:' .. ARGV[i], 0, user)
+  redis.call('ZADD', tag .. 'b', 0, ARGV[i])
+  redis.call('HSET', tag .. 'w', ARGV[i], '')
 end
 return 'ok'

@@ -14,8 +14,8 @@ import (
 // Where a recorded add holds what changes from call to call; the header of the API's mutation.lua and add.lua says so.
 const (
 	keyFacts, keyUsers, keyKept, keys     = 3, 4, 5, 6
-	argMeta, argNow, argBook, argQuantity = 1, 2, 6, 7
-	args                                  = 11
+	argMeta, argNow, argBook, argQuantity = 1, 2, 8, 9
+	args                                  = 13
 )
 
 // ErrUnlike says that a recorded call is not built as this package knows it.
