@@ -32,10 +32,10 @@ func TestARecordedAddIsFilledInWithAnotherBookKeyAndTime(t *testing.T) {
 	}{
 		"without a key": {"",
 			[]string{"{7}:g", "{7}:c:u1", "{7}:o", "{7}:f:b9", "{7}:u:b9"},
-			[]string{"u1", "00-t-s-00 - -", "", "", "", "86400000", "b9", "3", "999", "500", "1 1299 a The \"Pickwick\" Papers\x1e"}},
+			[]string{"u1", "00-t-s-00 - -", "", "", "", "86400000", "", "3600000", "b9", "3", "999", "500", "1 1299 a The \"Pickwick\" Papers\x1e"}},
 		"with a key": {"new",
 			[]string{"{7}:g", "{7}:c:u1", "{7}:o", "{7}:f:b9", "{7}:u:b9", "{7}:k:new"},
-			[]string{"u1", "00-t-s-00 new rrr", "", "", "rrr", "86400000", "b9", "3", "999", "500", ""}},
+			[]string{"u1", "00-t-s-00 new rrr", "", "", "rrr", "86400000", "", "3600000", "b9", "3", "999", "500", ""}},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			got, err := a.Add("u1", "b9", "3", c.key)
@@ -76,7 +76,7 @@ func TestACallThatIsBuiltOtherwiseIsAnError(t *testing.T) {
 	a := &Adds{Book: "b0", Plain: map[string]Call{}, Keyed: map[string]Call{}}
 	for claim, line := range map[string]string{
 		"more arguments": plain + ` "more"`,
-		"fewer keys":     `1 [0 127.0.0.1:4] "EVALSHA" "abc" "1" "{7}:g" "u1" "t - -" "1" "" "" "1" "b0" "1" "999" "500" ""`,
+		"fewer keys":     `1 [0 127.0.0.1:4] "EVALSHA" "abc" "1" "{7}:g" "u1" "t - -" "1" "" "" "1" "" "1" "b0" "1" "999" "500" ""`,
 	} {
 		t.Run(claim, func(t *testing.T) {
 			if _, err := a.Take(line); !errors.Is(err, ErrUnlike) {
