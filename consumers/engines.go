@@ -13,6 +13,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"cartstream/api/cart"
+	"cartstream/consumers/persist"
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
 )
 
 // engines are the connections that the consumers share. None waits for its engine to be there.
@@ -21,6 +24,8 @@ type engines struct {
 	redis redis.UniversalClient // for keys outside of the shards
 	mongo *mongo.Database
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
+
+	stored *persist.Store // the carts in MongoDB, on these connections
 }
 
 func connect(cfg config, log *slog.Logger) (*engines, error) {
@@ -88,4 +93,13 @@ func (e *engines) probes() map[string]probe {
 			return "", e.mongo.Client().Ping(ctx, readpref.Primary())
 		},
 	}
+}
+
+// sync makes a cart's document equal to what Redis has. schemas.ErrUnavailable says that one of the two is away.
+func (e *engines) sync(ctx context.Context, user string) error {
+	err := e.stored.Sync(ctx, user)
+	if err == nil || runner.IsPermanent(err) || runner.IsRefused(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", schemas.ErrUnavailable, err)
 }

@@ -27,8 +27,8 @@ import (
 
 // table lists the consumers. Each is a group of its own: it sees every event, and its trouble is nobody else's.
 var table = []entry{
-	{"persist", "cart.events → MongoDB", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
-		return persist.Consumer(persist.New(e.mongo, e.carts, reg, log))
+	{"persist", "cart.events → MongoDB", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {
+		return persist.Consumer(e.stored)
 	}},
 	{"push", "cart.events → Redis pub/sub → WebSockets", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
 		return push.Consumer(e.carts, reg, log)

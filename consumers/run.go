@@ -13,10 +13,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/api/cart"
 	"cartstream/consumers/admin"
+	"cartstream/consumers/persist"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
 	"cartstream/schemas/env"
@@ -37,6 +40,9 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
 
+	e.stored = persist.New(e.mongo, e.carts, registry, log.With("part", "persist"))
+	registry.MustRegister(admin.Watch(e.carts))
+
 	// Consumers
 
 	kafka, err := cfg.Kafka.Options()
@@ -56,12 +62,17 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 
 	// Ops server
 
+	pauses := admin.NewPauses(e.redis, r, names(table), names(chosen), registry, log)
 	tokens, err := token.New(cfg.JWT, log)
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
-	calls := admin.New(tokens, log, slices.Concat(routes(e)...)...)
+	calls := admin.New(tokens, log, slices.Concat(
+		admin.CartRoutes(e.carts, e.mongo.Collection(persist.Collection, options.Collection().SetReadPreference(readpref.Primary())), e.sync),
+		admin.ShardRoutes(e.carts),
+		pauses.Routes(),
+	)...)
 	o, err := listen(ctx, cfg.OpsAddr, e, calls, registry, log)
 	if err != nil {
 		return err
@@ -83,15 +94,12 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		if err := agree(ctx, log, topics); err != nil || ctx.Err() != nil {
 			return err
 		}
+		pauses.Settle(ctx)
+		g.Go(func() error { return pauses.Run(ctx) })
 		log.Info("consuming", "consumers", names(chosen))
 		return r.Run(ctx)
 	})
 	return g.Wait()
-}
-
-// routes are the calls of the ops API, by the part that answers them.
-func routes(e *engines) [][]admin.Route {
-	return [][]admin.Route{}
 }
 
 // profile serves net/http/pprof on an address of its own, which nobody outside should reach.
