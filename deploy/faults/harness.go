@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"time"
+)
+
+// scenario is a story of faults.
+type scenario struct {
+	name, about string
+	env         []string // of every process
+	cluster     bool     // Redis Cluster of three masters
+	quiet       bool     // the books stay as they are
+	mayLose     bool     // ACK=redis, and Redis loses data: acknowledged changes may be lost, and are counted
+	strike      func(context.Context, *strikes) error
+}
+
+// harness runs scenarios, one after the other.
+type harness struct {
+	out, progress io.Writer
+	keep          bool
+	scratch       *scratch
+}
+
+func (h *harness) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(h.progress, "faults: "+format+"\n", args...)
+}
+
+func (h *harness) close() error {
+	if h.keep {
+		h.say("everything stays in %s", h.scratch.dir)
+		return nil
+	}
+	return h.scratch.close()
+}
+
+// strikes is what a scenario's faults get to work with, and what they did.
+type strikes struct {
+	*harness
+	*load
+	random *rand.Rand
+	until  time.Duration // a soak's length
+	count  int
+	losses []loss
+	poison map[string]bool // values planted in cart.events.v1
+}
+
+// loss is one time that Redis came back with less than it had.
+type loss struct {
+	at      time.Duration // since the run began
+	entries int64         // changes that Redis lost
+	ready   time.Duration // until every shard was served again
+}
+
+// run runs one scenario on a stack of its own and prints its figures. errViolated is in the chain where the contract was
+// broken.
+func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) {
+	began := time.Now()
+	s, err := start(ctx, h.scratch, sc.cluster, sc.env)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if errors.Is(err, errViolated) {
+			h.logs(s)
+		}
+		err = errors.Join(err, s.close())
+	}()
+	ready := time.Since(began)
+	l, err := begin(ctx, s, o.seed, !sc.quiet)
+	if err != nil {
+		return err
+	}
+	defer l.end()
+	st := &strikes{harness: h, load: l, until: o.soak, poison: map[string]bool{},
+		random: rand.New(rand.NewPCG(o.seed, 1<<32))} //nolint:gosec // has to be repeatable
+	if err := sc.strike(ctx, st); err != nil {
+		return fmt.Errorf("after %d faults: %w", st.count, err)
+	}
+	l.end()
+	lasted := l.since()
+	e, err := l.settle(ctx, st.poison)
+	if err != nil {
+		return err
+	}
+	v := l.judge(ctx, sc, st, e)
+	_, err = fmt.Fprintf(h.out, "%s: %d faults in %.0f s (engines up after %.0f s), %d changes acknowledged, %d calls of unknown outcome, %s, settled after %.1f s\n",
+		sc.name, st.count, lasted.Seconds(), ready.Seconds(), v.acknowledged, l.unknown(), v.losses(st), e.after.Seconds())
+	return errors.Join(err, v.faults.err())
+}
+
+// judge looks at everything that is known in the end.
+func (l *load) judge(ctx context.Context, sc scenario, st *strikes, e *ending) *verdict {
+	v := l.verify(e)
+	for _, f := range e.faults.first {
+		v.faults.add("%s", f)
+	}
+	v.faults.n += e.faults.n - len(e.faults.first)
+	if !sc.mayLose {
+		for _, o := range v.lost {
+			v.faults.add("acknowledged and lost: %v", o)
+		}
+	}
+	at := make([]time.Duration, len(st.losses))
+	for i, loss := range st.losses {
+		at[i] = loss.at
+	}
+	l.linearizable(e, v.lost, at, &v.faults)
+	l.stack.letters(ctx, st.poison, &v.faults)
+	return v
+}
+
+func (l *load) unknown() (n int) {
+	for i := range l.ops {
+		for _, o := range l.ops[i].ops {
+			if o.mutates() && o.result == unknown {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// losses is a line's worth of what was lost.
+func (v *verdict) losses(st *strikes) string {
+	if len(st.losses) == 0 {
+		return fmt.Sprintf("%d lost", len(v.lost))
+	}
+	var entries int64
+	var slowest, oldest time.Duration
+	for _, l := range st.losses {
+		entries += l.entries
+		slowest = max(slowest, l.ready)
+	}
+	for _, o := range v.lost {
+		oldest = max(oldest, age(o, st.losses))
+	}
+	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %d acknowledged ones lost, the oldest %d ms old",
+		entries, len(st.losses), slowest.Seconds(), len(v.lost), oldest.Milliseconds())
+}
+
+// age is how long before the loss that took it a change was acknowledged.
+func age(o op, losses []loss) time.Duration {
+	for _, l := range losses {
+		if l.at >= o.to {
+			return l.at - o.to
+		}
+	}
+	return 0
+}
+
+// logs shows the end of each process's log.
+func (h *harness) logs(s *stack) {
+	for _, p := range s.processes() {
+		text, _ := os.ReadFile(p.log)
+		h.say("--- the end of %s's log\n%s", p.name, tail(text, 2500))
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cartstream/schemas"
+)
+
+// story is a user's changes as they first appeared in Kafka, and the cart that they come to.
+type story struct {
+	entries []entry
+	known   map[version]int // place in entries
+	cart    schemas.Cart
+}
+
+// entry is one version, with the quantities that the cart had then.
+type entry struct {
+	version
+	change     schemas.CartChanged
+	raw        []byte
+	quantities [books]int64
+	explained  bool // by an answer
+}
+
+// stories tells what records of cart.events.v1 say: each version first appears after all lower ones, none is missing, and
+// repeats say the same. Whatever breaks the contract is a fault; values in poison are nobody's.
+func stories(records []*kgo.Record, poison map[string]bool, f *faults) map[string]*story {
+	all := map[string]*story{}
+	for _, r := range records {
+		if poison[string(r.Value)] {
+			continue
+		}
+		user := string(r.Key)
+		if want := schemas.Partition(user, partitions); int(r.Partition) != want {
+			f.add("%s is in partition %d, not %d", user, r.Partition, want)
+		}
+		c, err := schemas.DecodeCartChanged(r.Value)
+		if err != nil {
+			f.add("%s/%d@%d: %v", r.Topic, r.Partition, r.Offset, err)
+			continue
+		}
+		if all[user] == nil {
+			all[user] = &story{known: map[version]int{}}
+		}
+		if err := all[user].tell(c, r.Value); err != nil {
+			f.add("%s: %v", user, err)
+		}
+	}
+	return all
+}
+
+// tell adds the next record.
+func (s *story) tell(c schemas.CartChanged, raw []byte) error {
+	v := version{c.Epoch, c.Version}
+	if i, ok := s.known[v]; ok {
+		if !bytes.Equal(s.entries[i].raw, raw) {
+			return fmt.Errorf("%v has two contents:\n%s\n%s", v, s.entries[i].raw, raw)
+		}
+		return nil
+	}
+	last := version{s.cart.Epoch, s.cart.Version}
+	before := quantities(s.cart)
+	outcome := s.cart.Apply(c)
+	switch {
+	case outcome != schemas.Applied:
+		return fmt.Errorf("%v came when %v was the newest", v, last)
+	case v.number != last.number+1 && v.epoch == last.epoch:
+		return fmt.Errorf("%v follows %v", v, last)
+	case v.number > last.number+1:
+		return fmt.Errorf("%v follows %v: versions are missing", v, last)
+	case v.number <= last.number:
+		return fmt.Errorf("%v follows %v: what Kafka had was lost", v, last)
+	}
+	after := quantities(s.cart)
+	s.known[v] = len(s.entries)
+	s.entries = append(s.entries, entry{version: v, change: c, raw: raw, quantities: after})
+	if c.Totals != schemas.Sum(s.cart.Items) {
+		return fmt.Errorf("%v: totals %+v, its lines add up to %+v", v, c.Totals, schemas.Sum(s.cart.Items))
+	}
+	if n := differing(before, after); n > 1 && c.Type != schemas.Cleared {
+		return fmt.Errorf("%v (%s) changes %d lines since %v: from %v to %v", v, c.Type, n, last, before, after)
+	}
+	return nil
+}
+
+// at returns the newest entry of that version number that is no newer than v, nil where there is none.
+func (s *story) at(v version) *entry {
+	if s == nil {
+		return nil
+	}
+	for i := len(s.entries) - 1; i >= 0; i-- {
+		if e := &s.entries[i]; e.number == v.number && e.epoch <= v.epoch {
+			return e
+		}
+	}
+	return nil
+}
+
+func quantities(c schemas.Cart) (q [books]int64) {
+	for _, l := range c.Items {
+		for i := range q {
+			if l.BookID == bookID(i) {
+				q[i] = l.Quantity
+			}
+		}
+	}
+	return q
+}
+
+func differing(a, b [books]int64) (n int) {
+	for i := range a {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n
+}
