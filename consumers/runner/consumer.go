@@ -20,8 +20,11 @@ type Consumer[T any] struct {
 	Group string
 	// Topics that the group reads, from the earliest offset where it has none yet. One that doesn't exist is waited for.
 	Topics []string
-	// Decode reads a record's value; an error is permanent. It never sees a null value, which is undecodable by itself.
+	// Decode reads a record's value; an error is permanent. It never sees a null value, which is undecodable by itself,
+	// unless Nulls is set.
 	Decode func(value []byte) (T, error)
+	// Nulls says that a null value is one like others: Decode sees it as nil.
+	Nulls bool
 	// Handle does the work for a batch: records of one partition, in order, never empty. No two batches of a partition
 	// are handled at once, so the order of a key is kept. It returns nil when all of it is done, Permanent(err) when a
 	// record can never be, or any other error to be called again with the same records; what counts as an attempt is
@@ -58,6 +61,10 @@ type loop interface {
 	run(ctx context.Context) error
 	// lag is for how long the oldest record in hand has been waiting since it was written, in seconds.
 	lag() float64
+	// replays reports whether a letter of this partition can be replayed here, now.
+	replays(at place) bool
+	// replay is Runner.Replay for a letter of the consumer's group.
+	replay(ctx context.Context, l *Letter) error
 }
 
 // Name is the consumer's group.
@@ -78,7 +85,7 @@ func (c Consumer[T]) check() error {
 }
 
 func (c Consumer[T]) build(p parts) loop {
-	h := handler[T]{log: p.log, retries: p.meter.retries, decode: c.Decode}
+	h := handler[T]{log: p.log, retries: p.meter.retries, decode: c.Decode, nulls: c.Nulls}
 	h.handle = func(ctx context.Context, batch []Record[T]) ([]*kgo.Record, error) { return nil, c.Handle(ctx, batch) }
 	limit := defaultBatch
 	if c.MaxBatch > 0 {

@@ -36,6 +36,7 @@ type handler[T any] struct {
 	log     *slog.Logger
 	retries prometheus.Counter
 	decode  func([]byte) (T, error)
+	nulls   bool
 	handle  func(context.Context, []Record[T]) ([]*kgo.Record, error)
 }
 
@@ -67,7 +68,7 @@ func (h handler[T]) decodeAll(records []*kgo.Record, res *result) []Record[T] {
 	for _, rec := range records {
 		value, err := h.decodeOne(rec)
 		if err != nil {
-			res.dead = append(res.dead, failure{rec, ClassUndecodable, err, 1, time.Now()})
+			res.dead = append(res.dead, failure{record: rec, class: ClassUndecodable, err: err, attempts: 1, first: time.Now()})
 			continue
 		}
 		batch = append(batch, Record[T]{rec, value})
@@ -76,7 +77,7 @@ func (h handler[T]) decodeAll(records []*kgo.Record, res *result) []Record[T] {
 }
 
 func (h handler[T]) decodeOne(rec *kgo.Record) (value T, err error) {
-	if rec.Value == nil {
+	if rec.Value == nil && !h.nulls {
 		return value, errNull
 	}
 	defer func() {
@@ -92,6 +93,10 @@ type try[T any] struct {
 	record   Record[T]
 	attempts int
 	first    time.Time
+}
+
+func (t *try[T]) failure(class string, err error, attempts int) failure {
+	return failure{record: t.record.Record, class: class, err: err, attempts: attempts, first: t.first}
 }
 
 // singly handles one record after the other, in rounds. A refused record waits for the next round, and with it all later
@@ -140,14 +145,14 @@ func (h handler[T]) attempt(ctx context.Context, t *try[T], res *result, wait pa
 			res.produce = append(res.produce, out...)
 			return false, nil
 		case rejected:
-			res.dead = append(res.dead, failure{t.record.Record, ClassRejected, err, t.attempts + 1, t.first})
+			res.dead = append(res.dead, t.failure(ClassRejected, err, t.attempts+1))
 			return false, nil
 		case refused:
 			h.retries.Inc()
 			if t.attempts++; t.attempts < maxAttempts {
 				return true, nil
 			}
-			res.dead = append(res.dead, failure{t.record.Record, ClassExhausted, err, t.attempts, t.first})
+			res.dead = append(res.dead, t.failure(ClassExhausted, err, t.attempts))
 			return false, nil
 		}
 		h.retries.Inc()

@@ -34,6 +34,15 @@ type failure struct {
 	err      error
 	attempts int
 	first    time.Time
+	past     *Letter // the letter that was replayed, where this is a failure of a replay
+}
+
+// id names the failure's letter.
+func (f failure) id(group string) string {
+	if f.past != nil {
+		return f.past.ID
+	}
+	return LetterID(group, f.record)
 }
 
 // LetterID names the dead letter of a record for a group. The same record always gets the same id, so that a letter that
@@ -45,17 +54,22 @@ func LetterID(group string, rec *kgo.Record) string {
 }
 
 // letter returns the dead letter: the original key, value and headers, untouched, and the headers that say what happened.
+// That of a replay is the same letter again, with all attempts so far.
 func (f failure) letter(group, topic string) *kgo.Record {
+	attempts, first := f.attempts, f.first
+	if f.past != nil {
+		attempts, first = attempts+f.past.Attempts, f.past.FirstFailed
+	}
 	added := []kgo.RecordHeader{
 		header(HeaderTopic, f.record.Topic),
 		header(HeaderPartition, strconv.Itoa(int(f.record.Partition))),
 		header(HeaderOffset, strconv.FormatInt(f.record.Offset, 10)),
 		header(HeaderGroup, group),
-		header(HeaderAttempts, strconv.Itoa(f.attempts)),
+		header(HeaderAttempts, strconv.Itoa(attempts)),
 		header(HeaderMessage, message(f.err)),
-		header(HeaderID, LetterID(group, f.record)),
+		header(HeaderID, f.id(group)),
 		header(HeaderClass, f.class),
-		header(HeaderFirstFailed, f.first.UTC().Format("2006-01-02T15:04:05.000Z")),
+		header(HeaderFirstFailed, first.UTC().Format("2006-01-02T15:04:05.000Z")),
 	}
 	headers := make([]kgo.RecordHeader, 0, len(f.record.Headers)+len(added))
 	return &kgo.Record{

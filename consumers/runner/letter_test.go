@@ -20,7 +20,7 @@ func TestALetterIsTheOriginalAndSaysWhatHappened(t *testing.T) {
 		Headers: slices.Clone(original), Timestamp: time.UnixMilli(1_790_000_000_000),
 	}
 	first := time.Date(2026, 11, 22, 11, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
-	l := failure{rec, ClassRejected, errors.New("no such cart"), 4, first}.letter("persist", "cart.dlq.v1")
+	l := failure{record: rec, class: ClassRejected, err: errors.New("no such cart"), attempts: 4, first: first}.letter("persist", "cart.dlq.v1")
 
 	if l.Topic != "cart.dlq.v1" || string(l.Key) != "u1" || !slices.Equal(l.Value, rec.Value) {
 		t.Errorf("letter %+v", l)
@@ -42,7 +42,7 @@ func TestALetterIsTheOriginalAndSaysWhatHappened(t *testing.T) {
 }
 
 func TestANullStaysNullInALetter(t *testing.T) {
-	l := failure{&kgo.Record{}, ClassUndecodable, errNull, 1, time.Now()}.letter("g", "dlq")
+	l := failure{record: &kgo.Record{}, class: ClassUndecodable, err: errNull, attempts: 1, first: time.Now()}.letter("g", "dlq")
 	if l.Key != nil || l.Value != nil {
 		t.Errorf("key %v, value %v", l.Key, l.Value)
 	}

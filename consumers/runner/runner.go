@@ -115,7 +115,7 @@ type parts struct {
 func (p parts) parked(f failure) {
 	p.meter.parked.WithLabelValues(f.class).Inc()
 	p.log.Warn("record parked", "topic", f.record.Topic, "partition", f.record.Partition, "offset", f.record.Offset,
-		"class", f.class, "attempts", f.attempts, "error", f.err, "letter", LetterID(p.name, f.record))
+		"class", f.class, "attempts", f.attempts, "error", f.err, "letter", f.id(p.name))
 }
 
 // letterClient writes dead letters. One that Kafka doesn't take fails after a while, so that it is not kept here while

@@ -57,7 +57,8 @@ func (c Transactional[T]) build(p parts) loop {
 	t := &transactor{
 		parts: p, topics: c.Topics, batch: defaultBatch, process: h.process,
 		// One of this process alone: two with the same would fence each other.
-		id: "cartstream-" + c.Group + "-" + rand.Text(),
+		id:    "cartstream-" + c.Group + "-" + rand.Text(),
+		asked: make(chan asked),
 	}
 	if c.MaxBatch > 0 {
 		t.batch = c.MaxBatch

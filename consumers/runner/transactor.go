@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,6 +21,8 @@ type transactor struct {
 	heal    func(context.Context, *kgo.Record) ([]*kgo.Record, error)
 	id      string
 	aside   aside
+	asked   chan asked
+	client  atomic.Pointer[kgo.Client] // of the session under way
 }
 
 // polled are the records of one poll, by partition.
@@ -45,21 +48,42 @@ func (t *transactor) session(ctx context.Context) error {
 	}
 	defer leave(ctx, s.Client())
 	defer t.aside.clear()
+	t.client.Store(s.Client())
+	defer t.client.Store(nil)
 	for {
 		if err := t.gate.wait(ctx); err != nil {
 			return nil //nolint:nilerr // told to stop
 		}
-		if err := t.round(ctx, s); err != nil || ctx.Err() != nil {
+		if err := t.turn(ctx, s); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-// round polls once and brings what came to its end, or puts it back. An error means that the session is of no more use.
-func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession) error {
+// turn is a round, which a letter that is to be replayed cuts short, and then that letter.
+func (t *transactor) turn(ctx context.Context, s *kgo.GroupTransactSession) error {
 	pollCtx, cancel := t.aside.due(ctx, s.Client())
 	defer cancel()
+	letters := t.listen(pollCtx, cancel)
 	fetches := s.PollRecords(pollCtx, t.batch)
+	cancel()
+	letter, found := <-letters
+	err := t.round(ctx, s, fetches)
+	if !found {
+		return err
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		letter.answer <- err
+		return err
+	}
+	return t.again(ctx, s, letter)
+}
+
+// round brings what was polled to its end, or puts it back. An error means that the session is of no more use.
+func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession, fetches kgo.Fetches) error {
 	if ctx.Err() != nil {
 		return nil
 	}
