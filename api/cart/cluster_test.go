@@ -12,7 +12,7 @@ import (
 )
 
 func TestAnyHistoryOnAClusterEndsAsTheModelSays(t *testing.T) {
-	anyHistory(t, enginetest.RedisCluster(t)...)
+	anyHistory(t, wide, enginetest.RedisCluster(t)...)
 }
 
 func TestAClustersOutboxesAreReadAndTrimmedAlone(t *testing.T) {
