@@ -25,11 +25,12 @@ type engines struct {
 	mongo *mongo.Database
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 
-	stored *persist.Store // the carts in MongoDB, on these connections
+	stored *persist.Store    // the carts in MongoDB, on these connections
+	beside map[string]beside // what runs beside a consumer, by its name
 }
 
 func connect(cfg config, log *slog.Logger) (*engines, error) {
-	e := &engines{}
+	e := &engines{beside: map[string]beside{}}
 	if err := e.open(cfg, log); err != nil {
 		return nil, errors.Join(err, e.close())
 	}

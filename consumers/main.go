@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"cartstream/api/cart"
+	"cartstream/consumers/booksync"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/push"
 	"cartstream/consumers/runner"
@@ -35,6 +36,11 @@ var table = []entry{
 	}},
 	{"state", "cart.events → cart.state, compacted", func(e *engines, reg prometheus.Registerer, _ *slog.Logger) runner.Runnable {
 		return state.Consumer(e.carts, reg)
+	}},
+	{"booksync", "book.events → every cart that holds the book", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
+		fanout := booksync.New(e.carts, booksync.Books(e.mongo), reg, log)
+		e.beside["booksync"] = fanout
+		return booksync.Consumer(fanout)
 	}},
 }
 

@@ -62,7 +62,7 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 
 	// Ops server
 
-	pauses := admin.NewPauses(e.redis, r, names(table), names(chosen), registry, log)
+	pauses := admin.NewPauses(e.redis, switches{r, e.beside}, names(table), names(chosen), registry, log)
 	tokens, err := token.New(cfg.JWT, log)
 	if err != nil {
 		return err
@@ -96,6 +96,9 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		}
 		pauses.Settle(ctx)
 		g.Go(func() error { return pauses.Run(ctx) })
+		for _, b := range e.beside {
+			g.Go(func() error { return b.Run(ctx) })
+		}
 		log.Info("consuming", "consumers", names(chosen))
 		return r.Run(ctx)
 	})
