@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	"consumers/reconcile":  {"api/cart", "consumers/admin", "consumers/runner", "schemas/..."},
 	"consumers/reminder":   {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/state":      {"api/cart", "consumers/runner", "schemas/..."},
+	"consumers/timer":      {},
 
 	// What runs and tests the product knows it from outside: by its schemas, and its binaries.
 	"deploy/...": {"deploy/...", "schemas/..."},
