@@ -68,6 +68,10 @@ const (
 	scriptUnqueue
 	scriptKnown
 	scriptRemind
+	scriptChanged
+	scriptUnchanged
+	scriptDigest
+	scriptAdopt
 	scripts
 )
 
@@ -89,6 +93,10 @@ var sources = [scripts][]string{
 	scriptUnqueue:     {"unqueue"},
 	scriptKnown:       {"known"},
 	scriptRemind:      {"cart", "remind"},
+	scriptChanged:     {"changed"},
+	scriptUnchanged:   {"unchanged"},
+	scriptDigest:      {"digest"},
+	scriptAdopt:       {"cart", "adopt"},
 }
 
 // bodies are the scripts without what makes them one generation's.

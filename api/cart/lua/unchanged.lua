@@ -1,0 +1,14 @@
+-- unchanged takes users from among those whose cart changed, where that was no later than the caller looked at it.
+--
+-- KEYS  1 generation, 2 changed carts
+-- ARGV  1 begin of the newest window that the caller looked at (ms), then users
+-- returns "ok" or "fenced"
+
+local state = redis.call('GET', KEYS[1])
+if state ~= READY and state ~= LOST then return 'fenced' end
+local newest = tonumber(ARGV[1])
+for i = 2, #ARGV do
+  local at = redis.call('ZSCORE', KEYS[2], ARGV[i])
+  if at and tonumber(at) <= newest then redis.call('ZREM', KEYS[2], ARGV[i]) end
+end
+return 'ok'
