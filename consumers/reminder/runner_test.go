@@ -1,0 +1,127 @@
+package reminder_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cartstream/consumers/reminder"
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
+)
+
+// With its partition's first mail stuck at the relay, a refused address in another and a record that is no reminder in a
+// third, all the others get theirs.
+func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
+	const partitions = 4
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, schemas.CartReminders, schemas.CartDLQ))
+	must(t, err)
+	t.Cleanup(kafka.Close)
+	brokers := kgo.SeedBrokers(kafka.ListenAddrs()...)
+	b := setup(t, newRelay(t, rules{}))
+	unknown := says(550, smtp.EnhancedCode{5, 1, 1}, "User unknown")
+	broken := rules{
+		rcpt: func(to string) error {
+			if strings.HasPrefix(to, "unknown") {
+				return unknown(to)
+			}
+			return nil
+		},
+		drop: func(to string) bool { return strings.HasPrefix(to, "stuck") },
+	}
+	b.relay.now(broken)
+
+	records := []*kgo.Record{
+		recordOf(b.idle("stuck", 3), 0), recordOf(b.idle("behind", 3), 0),
+		recordOf(b.idle("unknown", 3), 1), recordOf(b.idle("after", 3), 1),
+		{Topic: schemas.CartReminders, Partition: 2, Key: []byte("garbled"), Value: []byte(`{"userId":`)}, recordOf(b.idle("then", 3), 2),
+	}
+	want := map[string]bool{"after@example.com": true, "then@example.com": true}
+	for n := range 10 {
+		user := fmt.Sprint("u", n)
+		want[user+"@example.com"] = true
+		records = append(records, recordOf(b.idle(user, 3), int32(1+n%3)))
+	}
+	producer, err := kgo.NewClient(brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	must(t, err)
+	t.Cleanup(producer.Close)
+	must(t, producer.ProduceSync(t.Context(), records...).FirstErr())
+
+	registry := prometheus.NewRegistry()
+	r, err := runner.New(runner.Config{Kafka: []kgo.Opt{brokers}, DeadLetters: schemas.CartDLQ, Registerer: registry,
+		Logger: slog.New(slog.NewTextHandler(b.log, nil))}, reminder.Consumer(b.mailer))
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		must(t, <-ended)
+	})
+
+	await(t, "everybody's in the other partitions are there", func() bool {
+		got := map[string]bool{}
+		for _, m := range b.relay.took() {
+			got[m.to] = true
+		}
+		return maps.Equal(got, want)
+	})
+	letters := dead(t, brokers, 2)
+	if letters["unknown"] != runner.ClassRejected || letters["garbled"] != runner.ClassUndecodable {
+		t.Errorf("dead letters %v", letters)
+	}
+
+	t.Run("and once the relay is well again, so do those behind it", func(t *testing.T) {
+		b.relay.now(rules{})
+		await(t, "all have one", func() bool { return len(b.relay.took()) == len(want)+2 })
+	})
+	b.hides(t)
+}
+
+func recordOf(r schemas.Reminder, partition int32) *kgo.Record {
+	return &kgo.Record{Topic: schemas.CartReminders, Partition: partition, Key: []byte(r.UserID), Value: schemas.EncodeReminder(r)}
+}
+
+// dead returns the classes of n dead letters by key, and fails the test where one tells an address.
+func dead(t *testing.T, brokers kgo.Opt, n int) map[string]string {
+	t.Helper()
+	reader, err := kgo.NewClient(brokers, kgo.ConsumeTopics(schemas.CartDLQ), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	must(t, err)
+	defer reader.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	classes := map[string]string{}
+	for len(classes) < n {
+		fetches := reader.PollFetches(ctx)
+		must(t, fetches.Err())
+		fetches.EachRecord(func(letter *kgo.Record) {
+			for _, header := range letter.Headers {
+				if header.Key == runner.HeaderClass {
+					classes[string(letter.Key)] = string(header.Value)
+				}
+				if strings.Contains(string(header.Value), "example.com") {
+					t.Errorf("a letter tells an address: %s", header.Value)
+				}
+			}
+		})
+	}
+	return classes
+}
+
+func await(t *testing.T, claim string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never became true that %s", claim)
+		}
+	}
+}
