@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"cartstream/api/cart"
 	"cartstream/deploy/enginetest"
 	"cartstream/schemas"
@@ -282,5 +284,36 @@ func TestKnownBooksAreListedOnceAndForgottenAtTheEnd(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("never listed: %v", want)
+	}
+}
+
+// forgetful has a cache that is behind until it is told to forget.
+type forgetful struct {
+	stale
+	forgot atomic.Bool
+}
+
+func (f *forgetful) Cached(string) (schemas.Book, bool) { return emmaAt(1), !f.forgot.Load() }
+func (f *forgetful) Forget()                            { f.forgot.Store(true) }
+
+func TestWhatWasCachedUnderAGenerationIsNotOfferedToTheNext(t *testing.T) {
+	catalogue, addr := &forgetful{}, enginetest.Redis(t)
+	catalogue.newest.Store(2)
+	s := open(t, func(o *cart.Options) { o.Catalogue = catalogue }, addr)
+	raise(t, s, cart.Ready)
+	r := cart.Request{User: "u1"}
+	if _, err := s.Remove(t.Context(), r, "emma"); !errors.Is(err, cart.ErrLineNotFound) { // the generation is known now
+		t.Fatal(err)
+	}
+	catalogue.forgot.Store(false)
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	raise(t, open(t, nil, addr), cart.Ready)
+	c := do(t, func() (cart.Result, error) { return s.Add(t.Context(), r, "emma", 1) })
+	if c.Items[0].UnitPrice != 1002 {
+		t.Fatalf("%+v, want the price of version 2", c.Items[0])
 	}
 }

@@ -74,24 +74,32 @@ func (s *Store) mutate(ctx context.Context, r Request, m mutation) (Result, erro
 }
 
 // decide calls the script until it has decided: with the book's facts where it asks for them, after a restore where the
-// shard lost the cart. It sets lost where an answer was.
+// shard lost the cart, anew where the shard's generation is another. It sets lost where an answer was.
 func (s *Store) decide(ctx context.Context, r Request, m mutation, lost *bool) (Result, error) {
-	facts := s.offered(m.book)
+	shard := s.nodes.shardOf(r.User)
+	under, facts, err := s.offer(ctx, shard, m.book)
 	for restored := false; ; {
-		generation, answer, err := s.send(ctx, r, m, facts, lost)
 		if err != nil {
-			return Result{}, err
+			return Result{}, unavailable(NotApplied, err)
+		}
+		answer, failed := s.send(ctx, r, m, under, facts, lost)
+		if errors.Is(failed, errRaised) {
+			under, facts, err = s.offer(ctx, shard, m.book)
+			continue
+		}
+		if failed != nil {
+			return Result{}, failed
 		}
 		word, rest := split(answer)
 		switch {
 		case word == "ok" || word == "replay":
-			return s.answered(ctx, r.User, generation.Number, word, rest)
+			return s.answered(ctx, r.User, under.Number, word, rest)
 		case word == "facts" && facts == "" && s.Catalogue != nil:
-			if facts, err = s.lookup(ctx, m.book); err != nil {
-				return Result{}, err
+			if facts, failed = s.lookup(ctx, m.book); failed != nil {
+				return Result{}, failed
 			}
 		case word == "restore" && !restored:
-			if err := s.restore(ctx, r.User, generation); err != nil {
+			if err := s.restore(ctx, r.User, under.Generation); err != nil {
 				return Result{}, err
 			}
 			restored = true
@@ -100,7 +108,7 @@ func (s *Store) decide(ctx context.Context, r Request, m mutation, lost *bool) (
 			if err != nil {
 				return Result{}, fmt.Errorf("script answered %q: %w", rest, err)
 			}
-			return Result{}, &VersionMismatch{Epoch: generation.Number, Version: version}
+			return Result{}, &VersionMismatch{Epoch: under.Number, Version: version}
 		case refusals[word] != nil:
 			return Result{}, refusals[word]
 		default:
@@ -121,21 +129,24 @@ func (s *Store) lookup(ctx context.Context, book string) (string, error) {
 }
 
 // send calls the script once, and again where an answer was lost and the request has a key, so that a call that was
-// applied is answered with its kept answer. It returns the generation that answered, and sets lost where an answer was.
-func (s *Store) send(ctx context.Context, r Request, m mutation, facts string, lost *bool) (Generation, any, error) {
+// applied is answered with its kept answer. It sets lost where an answer was. The error is an *Unavailable, or errRaised.
+func (s *Store) send(ctx context.Context, r Request, m mutation, under *loaded, facts string, lost *bool) (any, error) {
 	shard := s.nodes.shardOf(r.User)
 	keys, argv := s.arguments(shard, r, m, facts)
 	for until := time.Now().Add(resendFor); ; {
-		l, answer, err := s.run(ctx, shard, m.script, keys, argv...)
+		_, answer, err := s.runUnder(ctx, under, shard, m.script, keys, argv...)
 		if err == nil {
-			return l.Generation, answer, nil
+			return answer, nil
+		}
+		if errors.Is(err, errRaised) {
+			return nil, errRaised
 		}
 		*lost = *lost || applied(err) == MaybeApplied
 		if !*lost {
-			return Generation{}, nil, unavailable(NotApplied, err)
+			return nil, unavailable(NotApplied, err)
 		}
 		if r.Key == "" || time.Now().After(until) || ctx.Err() != nil {
-			return Generation{}, nil, unavailable(MaybeApplied, err)
+			return nil, unavailable(MaybeApplied, err)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -98,10 +98,22 @@ func (s *Store) Close() error {
 // redirection, and after the shard's generation was looked up anew. It returns the generation that answered. The error
 // says what became of the call (see applied); errFenced is among its causes where the shard is recovering.
 func (s *Store) run(ctx context.Context, shard int, which script, keys []string, argv ...any) (*loaded, any, error) {
+	return s.runUnder(ctx, nil, shard, which, keys, argv...)
+}
+
+// errRaised: the shard has another generation than the one that a call was meant for.
+var errRaised = errors.New("another generation")
+
+// runUnder is run for what may be called under one generation alone, unless that is nil. errRaised says that the shard has
+// another; the call didn't reach that.
+func (s *Store) runUnder(ctx context.Context, under *loaded, shard int, which script, keys []string, argv ...any) (*loaded, any, error) {
 	const attempts = 3
 	var last error
 	for range attempts {
 		l, err := s.look(ctx, shard)
+		if err == nil && under != nil && l != under {
+			err = errRaised
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", errNotSent, err)
 		}
@@ -273,13 +285,15 @@ func split(answer any) (word, rest string) {
 	return word, rest
 }
 
-// offered returns the facts that are known without waiting, "" for none.
-func (s *Store) offered(book string) string {
-	if s.Catalogue == nil || book == "" {
-		return ""
+// offer returns the shard's generation and the facts that are known under it without waiting, "" for none. Under a later
+// one they may be older than what that has seen.
+func (s *Store) offer(ctx context.Context, shard int, book string) (*loaded, string, error) {
+	l, err := s.look(ctx, shard)
+	if err != nil || s.Catalogue == nil || book == "" {
+		return l, "", err
 	}
 	if b, ok := s.Catalogue.Cached(book); ok {
-		return facts(b)
+		return l, facts(b), nil
 	}
-	return ""
+	return l, "", nil
 }
