@@ -35,6 +35,7 @@ type failure struct {
 	attempts int
 	first    time.Time
 	past     *Letter // the letter that was replayed, where this is a failure of a replay
+	stored   bool    // the Parker has its letter
 }
 
 // id names the failure's letter.
@@ -95,27 +96,4 @@ func message(err error) string {
 // Park is called again with the same letters, so one may be stored twice, under the same HeaderID.
 type Parker interface {
 	Park(ctx context.Context, letters []*kgo.Record) error
-}
-
-// topicParker writes letters to the topic that they name.
-type topicParker struct{ client *kgo.Client }
-
-// Park returns once every letter is acknowledged by all in-sync replicas.
-func (p topicParker) Park(ctx context.Context, letters []*kgo.Record) error {
-	acks := make(chan error, len(letters))
-	for _, l := range letters {
-		again := *l // a record keeps the ctx of its first Produce, and would fail with it
-		p.client.Produce(ctx, &again, func(_ *kgo.Record, err error) { acks <- err })
-	}
-	for range letters {
-		select {
-		case err := <-acks:
-			if err != nil {
-				return fmt.Errorf("write dead letter: %w", err)
-			}
-		case <-ctx.Done(): // a record on its way can't be called back
-			return fmt.Errorf("write dead letter: %w", ctx.Err())
-		}
-	}
-	return nil
 }

@@ -95,6 +95,9 @@ func (t *transactor) replayIn(ctx context.Context, s *kgo.GroupTransactSession, 
 	for i := range res.dead {
 		res.dead[i].past = l
 	}
+	if failed := t.shelve(hard, res.dead); failed[at] != nil {
+		return failed[at], nil
+	}
 	return t.publish(hard, s, at, got, res)
 }
 

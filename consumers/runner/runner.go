@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,8 +28,8 @@ type Config struct {
 	Kafka []kgo.Opt
 	// DeadLetters is the topic for records that can't succeed.
 	DeadLetters string
-	// Parker stores dead letters; nil writes them to the topic and waits for as long as that takes. Transactional
-	// consumers don't ask it: their letters are part of the transaction.
+	// Parker stores dead letters; nil writes them to the topic and waits for as long as that takes. Those of Transactional
+	// consumers are part of the transaction, and the Parker's where it can't be written with them.
 	Parker Parker
 	// Logger, nil for silence.
 	Logger *slog.Logger
@@ -46,7 +45,7 @@ type Runner struct {
 	log    *slog.Logger
 	loops  map[string]loop
 	gates  map[string]*gate
-	letter *kgo.Client // nil with a Parker
+	letter *LetterTopic // nil with a Parker
 }
 
 // New checks the consumers and the options. It dials nothing: engines may be away.
@@ -63,10 +62,10 @@ func New(cfg Config, consumers ...Runnable) (*Runner, error) {
 	}
 	r := &Runner{log: cfg.Logger, loops: map[string]loop{}, gates: map[string]*gate{}}
 	if cfg.Parker == nil {
-		if r.letter, err = letterClient(cfg); err != nil {
+		if r.letter, err = NewLetterTopic(cfg.Kafka); err != nil {
 			return nil, err
 		}
-		cfg.Parker = topicParker{r.letter}
+		cfg.Parker = r.letter
 	}
 	for _, c := range consumers {
 		if err := r.add(cfg, m, c); err != nil {
@@ -117,25 +116,6 @@ func (p parts) parked(f failure) {
 	p.log.Warn("record parked", "topic", f.record.Topic, "partition", f.record.Partition, "offset", f.record.Offset,
 		"class", f.class, "attempts", f.attempts, "error", f.err, "letter", f.id(p.name))
 }
-
-// letterClient writes dead letters. One that Kafka doesn't take fails after a while, so that it is not kept here while
-// the partition tries it again.
-func letterClient(cfg Config) (*kgo.Client, error) {
-	own := []kgo.Opt{
-		kgo.ProducerBatchMaxBytes(letterBytes),
-		kgo.RecordDeliveryTimeout(10 * time.Second),
-		kgo.MetadataMinAge(250 * time.Millisecond),
-	}
-	cl, err := kgo.NewClient(append(own, cfg.Kafka...)...)
-	if err != nil {
-		return nil, fmt.Errorf("runner: kafka options: %w", err)
-	}
-	return cl, nil
-}
-
-// letterBytes is the size of the largest batch of dead letters: a record of the largest size that topics take, and its
-// headers.
-const letterBytes = 5 << 20
 
 // Run runs the consumers until ctx ends, then drains them: each finishes the batch in hand within 8 s, commits and
 // leaves its group. It waits for engines and topics that aren't there. An error means that the options are of no use.

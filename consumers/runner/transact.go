@@ -9,7 +9,7 @@ import (
 )
 
 // Transactional is a declared consumer whose work is to produce records: they, its dead letters and its offsets are one
-// transaction. A member that lost its partition meanwhile can commit none of them, so it can't publish something older
+// transaction. A letter that can't be written with it is the Parker's, stored before the transaction begins. A member that lost its partition meanwhile can commit none of them, so it can't publish something older
 // after the new owner published something newer. Whoever reads the topics it writes must read committed.
 type Transactional[T any] struct {
 	// Group, Topics and Decode are those of Consumer.

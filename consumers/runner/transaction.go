@@ -33,11 +33,15 @@ func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, 
 }
 
 // produce returns the partitions that must be tried again: that of a dead letter which Kafka refuses, or all. The error
-// is that Kafka doesn't answer: what is on its way can't be called back but with the client.
+// is that Kafka doesn't answer: what is on its way can't be called back but with the client. Where letters alone failed,
+// the next ones are the Parker's for a while.
 func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) (map[place]error, error) {
 	from := make(map[*kgo.Record]place, len(res.dead))
 	out := res.produce
 	for _, f := range res.dead {
+		if f.stored {
+			continue
+		}
 		l := f.letter(t.name, t.letters)
 		from[l] = place{f.record.Topic, f.record.Partition}
 		out = append(out, l)
@@ -49,14 +53,20 @@ func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, g
 		s.Produce(ctx, r, func(r *kgo.Record, err error) { acks <- kgo.ProduceResult{Record: r, Err: err} })
 	}
 	failed := map[place]error{}
+	others := len(res.produce) // not acknowledged yet
 	for range out {
 		select {
 		case ack := <-acks:
+			if _, letter := from[ack.Record]; !letter && ack.Err == nil {
+				others--
+			}
 			t.refused(failed, from, got, ack)
 		case <-ctx.Done():
+			t.avoidTopic(others == 0)
 			return nil, fmt.Errorf("produce: %w", ctx.Err())
 		}
 	}
+	t.avoidTopic(others == 0 && len(failed) > 0)
 	return failed, nil
 }
 

@@ -21,6 +21,7 @@ type transactor struct {
 	heal    func(context.Context, *kgo.Record) ([]*kgo.Record, error)
 	id      string
 	aside   aside
+	avoid   time.Time // until then letters are the Parker's: the topic didn't take one
 	asked   chan asked
 	client  atomic.Pointer[kgo.Client] // of the session under way
 }
@@ -107,6 +108,9 @@ func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession, fet
 	res, failed, err := t.handleWithin(hard, ctx, got)
 	if err != nil {
 		return err
+	}
+	if len(failed) == 0 {
+		failed = t.shelve(hard, res.dead)
 	}
 	if len(failed) > 0 { // all of it comes again, but for the partitions that are set aside
 		t.setAside(s.Client(), failed)
