@@ -16,6 +16,7 @@ type scenario struct {
 	env         []string // of every process
 	cluster     bool     // Redis Cluster of three masters
 	quiet       bool     // the books stay as they are
+	forgets     bool     // Redis loses everything, the answers of keyed calls too
 	mayLose     bool     // ACK=redis, and Redis loses data: acknowledged changes may be lost, and are counted
 	strike      func(context.Context, *strikes) error
 }
@@ -72,7 +73,7 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 		err = errors.Join(err, s.close())
 	}()
 	ready := time.Since(began)
-	l, err := begin(ctx, s, o.seed, !sc.quiet)
+	l, err := begin(ctx, s, o.seed, sc)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ type load struct {
 	clients sync.WaitGroup
 	devices []*device
 	prices  *prices
+	once    bool // keyed calls aren't repeated: a total loss forgets their answers
 }
 
 // history is what the clients of one user were told, in the order of the answers.
@@ -50,8 +51,8 @@ type history struct {
 }
 
 // begin lets the crowd in. Who does what follows from the seed; when, from the machine.
-func begin(ctx context.Context, s *stack, seed uint64, changeBooks bool) (*load, error) {
-	l := &load{stack: s, began: time.Now(), tokens: map[string]string{}}
+func begin(ctx context.Context, s *stack, seed uint64, sc scenario) (*load, error) {
+	l := &load{stack: s, began: time.Now(), tokens: map[string]string{}, once: sc.forgets}
 	var err error
 	if l.boss, err = sign("boss", "admin"); err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func begin(ctx context.Context, s *stack, seed uint64, changeBooks bool) (*load,
 			l.clients.Go(func() { l.shop(ctx, i, c, random) })
 		}
 	}
-	if changeBooks {
+	if !sc.quiet {
 		l.prices = newPrices(rand.New(rand.NewPCG(seed, users*familySize))) //nolint:gosec // has to be repeatable
 		l.clients.Go(func() { l.prices.run(ctx, l) })
 	}
@@ -137,7 +138,7 @@ func (l *load) decide(ctx context.Context, o *op, api int) {
 		a, err := send(ctx, l.stack.apis[(api+try)%apis].addr, l.tokens[o.user], o.call())
 		o.to = l.since()
 		o.take(a, err)
-		again := o.key != "" && o.result == unknown && o.to-o.from < insistFor
+		again := o.key != "" && !l.once && o.result == unknown && o.to-o.from < insistFor
 		if !again || pause(ctx, 100*time.Millisecond) != nil {
 			return
 		}
@@ -150,8 +151,8 @@ func (o *op) take(a answer, err error) {
 	o.status, o.slug, o.result = a.status, "", unknown
 	var dial *net.OpError
 	switch {
-	case errors.As(err, &dial) && dial.Op == "dial":
-		o.result = undone
+	case errors.As(err, &dial) && dial.Op == "dial" && o.key == "":
+		o.result = undone // with a key, net/http may have sent it before, on a connection that broke
 	case err != nil:
 	case a.status == http.StatusOK:
 		o.result = answered

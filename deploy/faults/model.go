@@ -103,6 +103,9 @@ func (l *load) linearizable(e *ending, lost []op, losses []time.Duration, f *fau
 					continue
 				}
 			}
+			if dirty(o, e.stories[user], losses) {
+				continue
+			}
 			to := int64(o.to)
 			if o.result == unknown {
 				to = math.MaxInt64
@@ -130,6 +133,29 @@ func id(o op) opID { return opID{o.user, o.client, o.from} }
 func blind(o, lost op, losses []time.Duration) bool {
 	for _, at := range losses {
 		if at >= lost.to && o.to >= lost.from && o.from <= at {
+			return true
+		}
+	}
+	return false
+}
+
+// dirtyFor is how long a change may be seen by others before it is acknowledged.
+const dirtyFor = callFor
+
+// dirty says whether what the op was told, which is no acknowledgement, may rest on a change that was not acknowledged
+// and then lost.
+func dirty(o op, s *story, losses []time.Duration) bool {
+	if o.result != refused && o.kind != get {
+		return false
+	}
+	for _, at := range losses {
+		if o.from > at || o.to < at-dirtyFor {
+			continue
+		}
+		if o.result == refused {
+			return true
+		}
+		if told := s.at(o.at); told == nil || told.quantities != quantities(o.cart) {
 			return true
 		}
 	}

@@ -69,7 +69,8 @@ func (v version) newer(than version) bool {
 func (o op) mutates() bool { return o.kind != get }
 
 func (o op) String() string {
-	return fmt.Sprintf("%s#%d %s %s %d at %.3f s → %s %d %s %v", o.user, o.client, o.kind, bookID(o.book), o.quantity, o.from.Seconds(), o.result, o.status, o.slug, o.at)
+	return fmt.Sprintf("%s#%d %s %s %d key %q match %v, %.3f to %.3f s → %s %d %s %v",
+		o.user, o.client, o.kind, bookID(o.book), o.quantity, o.key, o.match, o.from.Seconds(), o.to.Seconds(), o.result, o.status, o.slug, o.at)
 }
 
 func (o op) call() call {

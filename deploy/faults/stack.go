@@ -85,20 +85,26 @@ func (s *stack) startRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The file is only ever appended to, so that a point in it stands for a point in time.
-	never := []string{"--auto-aof-rewrite-percentage", "0"}
-	if s.master, err = engine.StartRedis(ctx, engine.RedisOptions{Name: "redis", Dir: s.dir, Args: never}); err != nil {
+	if s.master, err = s.startServer(ctx, "redis-a"); err != nil {
+		return err
+	}
+	if s.replica, err = s.startServer(ctx, "redis-b"); err != nil {
 		return err
 	}
 	if s.toRedis, err = s.proxies.open("redis", local(ports[0]), s.master.Addr); err != nil {
 		return err
 	}
-	if s.toReplication, err = s.proxies.open("replication", local(ports[1]), s.master.Addr); err != nil {
+	if s.toReplication, err = s.proxies.open("the replication", local(ports[1]), s.master.Addr); err != nil {
 		return err
 	}
-	s.replica, err = engine.StartRedis(ctx, engine.RedisOptions{Name: "redis-replica", Dir: s.dir, ReplicaOf: local(ports[1]), Args: never})
 	s.redis = redis.NewClient(&redis.Options{Addr: s.master.Addr, MaxRetries: -1})
-	return err
+	return s.replicate(ctx)
+}
+
+// startServer starts a server that may become master or replica. Its file is only ever appended to, so that a point in it
+// stands for a point in time.
+func (s *stack) startServer(ctx context.Context, name string) (*engine.Process, error) {
+	return engine.StartRedis(ctx, engine.RedisOptions{Name: name, Dir: s.dir, Args: []string{"--auto-aof-rewrite-percentage", "0"}})
 }
 
 func (s *stack) startCluster(ctx context.Context) (err error) {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"syscall"
 	"time"
-
-	"cartstream/deploy/engines/engine"
 )
 
 // fault is one that the seed has chosen: it lasts from do to undo.
@@ -98,9 +96,4 @@ func (st *strikes) restartProduct() fault {
 
 func (st *strikes) poisonEvents() fault {
 	return fault{"poison in cart.events.v1", 0, st.plant, nil}
-}
-
-func (st *strikes) anyKafka() (string, *engine.Process) {
-	n := st.stack.kafka.Nodes[st.random.IntN(kafkaNodes)]
-	return n.Name, n
 }

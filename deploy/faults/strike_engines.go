@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"cartstream/schemas"
+)
+
+// --- Kafka
+
+func (st *strikes) killKafka() fault {
+	n := st.stack.kafka.Nodes[st.random.IntN(kafkaNodes)]
+	return kill(n.Name, n, st.between(second, 4*second))
+}
+
+func (st *strikes) freezeKafka() fault {
+	n := st.stack.kafka.Nodes[st.random.IntN(kafkaNodes)]
+	return freeze(n.Name, n, st.between(second, 6*second))
+}
+
+// troubleKafka makes the network before one node cut, slow or silent.
+func (st *strikes) troubleKafka() fault {
+	return st.trouble(st.stack.toKafka[st.random.IntN(kafkaNodes)], 4*second)
+}
+
+// outOfKafka cuts the network before all nodes: Kafka is away as a whole.
+func (st *strikes) outOfKafka() fault {
+	return fault{"cut all of Kafka", st.between(3*second, 6*second),
+		func(context.Context) error {
+			for _, p := range st.stack.toKafka {
+				p.cut()
+			}
+			return nil
+		},
+		func(ctx context.Context) error {
+			for _, p := range st.stack.toKafka {
+				if err := p.mend(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+}
+
+// refuseTopic makes one topic refuse what is produced to it, by wanting more replicas in sync than there are.
+func (st *strikes) refuseTopic() fault {
+	topic := []string{schemas.CartEvents, schemas.CartState, schemas.BookEvents}[st.random.IntN(3)]
+	want := func(replicas string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := st.stack.admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{
+				{Op: kadm.SetConfig, Name: "min.insync.replicas", Value: &replicas}}, topic)
+			return err
+		}
+	}
+	return fault{topic + " takes nothing", st.between(2*second, 5*second), want("4"), want("2")}
+}
+
+// --- MongoDB
+
+func (st *strikes) killMongoDB() fault {
+	p := st.stack.mongodb.FerretDB
+	return kill(p.Name, p, st.between(second, 3*second))
+}
+
+func (st *strikes) troubleMongoDB() fault { return st.trouble(st.stack.toMongoDB, 4*second) }
+
+// --- Redis
+
+// killRedis ends the server and starts it again with all that it had written, which is everything: what is lost is what
+// it had in memory, its scripts.
+func (st *strikes) killRedis() fault {
+	return kill("redis", st.stack.master, st.between(0, second))
+}
+
+func (st *strikes) freezeRedis() fault {
+	return freeze("redis", st.stack.master, st.between(second, 3*second))
+}
+
+func (st *strikes) troubleRedis() fault { return st.trouble(st.stack.toRedis, 3*second) }
+
+// trouble cuts, slows or silences the network before one engine.
+func (st *strikes) trouble(p *proxy, most time.Duration) fault {
+	lasts := st.between(most/8, most)
+	switch st.random.IntN(3) {
+	case 0:
+		return fault{"cut " + p.name, lasts, func(context.Context) error { p.cut(); return nil }, p.mend}
+	case 1:
+		latency := st.between(10*time.Millisecond, 150*time.Millisecond)
+		return fault{"slow " + p.name, lasts, func(context.Context) error { return p.slow(latency, latency/2) }, p.mend}
+	default:
+		return fault{"silence " + p.name, lasts, func(context.Context) error { return p.swallow() }, p.mend}
+	}
+}
