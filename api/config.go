@@ -20,13 +20,14 @@ type config struct {
 	DrainFor    time.Duration `env:"DRAIN_FOR" envDefault:"10s" help:"how long requests and sockets may take to end at shutdown"`
 	PprofAddr   string        `env:"PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
 
-	HTTP     rest.Settings
-	Redis    env.Redis
-	Kafka    env.Kafka
-	MongoDB  env.MongoDB
-	JWT      env.JWT
-	Currency env.Currency
-	Log      env.Log
+	HTTP      rest.Settings
+	Redis     env.Redis
+	Kafka     env.Kafka
+	MongoDB   env.MongoDB
+	JWT       env.JWT
+	Currency  env.Currency
+	Reminders env.Reminders
+	Log       env.Log
 }
 
 // maxPieces is how many pieces of the highest price make an amount that Redis's scripts, which count in doubles, know exactly.
