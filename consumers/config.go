@@ -21,6 +21,8 @@ type config struct {
 	Kafka    env.Kafka
 	MongoDB  env.MongoDB
 	JWT      env.JWT
+	Mail     env.Mail
+	Links    env.Links
 	Currency env.Currency
 	Log      env.Log
 }
@@ -29,7 +31,7 @@ type config struct {
 func readConfig() (config, error) {
 	var c config
 	err := env.Parse(&c)
-	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka))
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.Mail.Addr, c.Links, c.JWT))
 }
 
 // choose returns the table's entries of those names, in its order; all of them without a name.

@@ -14,6 +14,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/consumers/persist"
+	"cartstream/consumers/reminder"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
 )
@@ -26,6 +27,7 @@ type engines struct {
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 
 	stored *persist.Store    // the carts in MongoDB, on these connections
+	mailer *reminder.Mailer  // nil without a relay
 	beside map[string]beside // what runs beside a consumer, by its name
 }
 

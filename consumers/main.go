@@ -21,6 +21,7 @@ import (
 	"cartstream/consumers/booksync"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/push"
+	"cartstream/consumers/reminder"
 	"cartstream/consumers/runner"
 	"cartstream/consumers/state"
 	"cartstream/schemas/env"
@@ -41,6 +42,9 @@ var table = []entry{
 		fanout := booksync.New(e.carts, booksync.Books(e.mongo), reg, log)
 		e.beside["booksync"] = fanout
 		return booksync.Consumer(fanout)
+	}},
+	{mailer, "cart.reminders → mail", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {
+		return reminder.Consumer(e.mailer)
 	}},
 }
 
@@ -71,7 +75,12 @@ func command(ctx context.Context, args []string, out, complaints io.Writer) int 
 		return 2
 	}
 	log := cfg.Log.Logger(complaints)
-	err := run(ctx, cfg, chosen, log)
+	chosen, err := deliverable(chosen, cfg.Mail, log)
+	if err != nil {
+		_, _ = fmt.Fprintf(complaints, "consumers: %v\n", err)
+		return 2
+	}
+	err = run(ctx, cfg, chosen, log)
 	switch {
 	case err == nil:
 		return 0

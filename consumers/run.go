@@ -42,6 +42,9 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 
 	e.stored = persist.New(e.mongo, e.carts, registry, log.With("part", "persist"))
 	registry.MustRegister(admin.Watch(e.carts))
+	if e.mailer, err = newMailer(cfg, e, registry, log); err != nil {
+		return err
+	}
 
 	// Consumers
 

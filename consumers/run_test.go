@@ -73,6 +73,21 @@ func TestOnlyTheNamedConsumersRun(t *testing.T) {
 	}
 }
 
+func TestWithoutARelayRemindersStayQueued(t *testing.T) {
+	p := start(t, nil)
+	p.await("it says so", func() bool { return p.logged("reminders stay queued: SMTP_ADDR and MAIL_FROM are unset") })
+	p.stop(t)
+	relayed := start(t, map[string]string{"SMTP_ADDR": "127.0.0.1:1", "MAIL_FROM": "shop@example.com", "PUBLIC_URL": "https://shop.example"}, "reminder")
+	relayed.await("metrics of mails are there", func() bool {
+		_, metrics := relayed.get("/metrics")
+		return strings.Contains(metrics, `cartstream_reminder_mails_total{outcome="sent"} 0`)
+	})
+	if relayed.logged("stay queued") {
+		t.Error("with a relay it says that reminders stay queued")
+	}
+	relayed.stop(t)
+}
+
 func TestItStaysUpWithoutAnyEngineAndGoesOnWhenTheyCome(t *testing.T) {
 	servers := map[string]*enginetest.Server{
 		"redis": enginetest.EmbeddedRedis(t), "kafka": enginetest.EmbeddedKafka(t), "mongodb": enginetest.EmbeddedMongo(t),
