@@ -3,6 +3,8 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,7 +63,7 @@ func ReadLetter(rec *kgo.Record) (Letter, error) {
 			original.Headers = append(original.Headers, h)
 		}
 	}
-	for key := range read {
+	for _, key := range slices.Sorted(maps.Keys(read)) {
 		faults = append(faults, fmt.Errorf("header %s is missing", key))
 	}
 	return l, errors.Join(faults...)
