@@ -32,6 +32,15 @@ type OutboxBatch struct {
 	Err error
 }
 
+// ShardWish is what an instance says of one shard in a heartbeat.
+type ShardWish struct {
+	// Lease says that it wants to take or keep the lease.
+	Lease bool
+	// Offset of the newest record that it knows of in the shard's partition of CartEvents, -1 for none. Every record up to it
+	// was made of what Redis held before.
+	Offset int64
+}
+
 // ShardLease is what one heartbeat found for one shard.
 type ShardLease struct {
 	Shard int
@@ -57,8 +66,6 @@ type OutboxTrim struct {
 	Generation string
 	// UpTo is the id of the newest entry that Kafka acknowledged, with all before it.
 	UpTo string
-	// Offset of the newest of these records in CartEvents, -1 where none of them went there.
-	Offset int64
 }
 
 // ErrFenced says that a lease or a generation belongs to somebody else by now: what was to be done must not be, ever.

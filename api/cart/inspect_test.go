@@ -19,8 +19,8 @@ func TestAnOperatorSeesWhatWaitsInTheOutboxesAndWhoRelaysThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	own := make([]bool, len(wanted(s)))
-	own[s.ShardOf("u1")] = true
+	own := make([]schemas.ShardWish, s.Shards())
+	own[s.ShardOf("u1")].Lease = true
 	beat(t, s, "one", time.Minute, own)
 
 	reports := s.Outboxes(ctx)

@@ -14,6 +14,8 @@ import (
 //	{tag}:g           generation: "<G>:<nonce> <state>"
 //	{tag}:o           outbox: a stream of changes, ids "<G>-<n>"
 //	{tag}:p           position: id of the newest outbox entry that Kafka has
+//	{tag}:e           offset in cart.events up to which the shard holds what every record of it says
+//	{tag}:n           replication id of the server that the generation was opened on
 //	{tag}:l, :m, :t   relay: lease, members by heartbeat, last fencing token
 //	{tag}:r           recovery: who leads the node, at its lowest shard
 //	{tag}:b           books that the shard has facts of: a sorted set with all scores 0
@@ -50,6 +52,8 @@ func (l layout) shardOf(user string) int     { return schemas.Partition(user, le
 func (l layout) generation(shard int) string { return l.tags[shard] + ":g" }
 func (l layout) outbox(shard int) string     { return l.tags[shard] + ":o" }
 func (l layout) position(shard int) string   { return l.tags[shard] + ":p" }
+func (l layout) tail(shard int) string       { return l.tags[shard] + ":e" }
+func (l layout) server(shard int) string     { return l.tags[shard] + ":n" }
 func (l layout) lease(shard int) string      { return l.tags[shard] + ":l" }
 func (l layout) members(shard int) string    { return l.tags[shard] + ":m" }
 func (l layout) token(shard int) string      { return l.tags[shard] + ":t" }

@@ -13,10 +13,10 @@ import (
 	"cartstream/schemas"
 )
 
-// Beat keeps the instance among every shard's members, and takes or keeps the lease of each outbox that is wanted where
-// it is free or the instance's own, for ttl by Redis's clock; leases that aren't wanted are given up. A ttl of 0 gives up
-// all and leaves. A shard that can't be asked has its error in its place, and those that answer don't wait for it.
-func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, want []bool) ([]schemas.ShardLease, error) {
+// Beat keeps the instance among every shard's members, and takes or keeps the lease of each outbox that is wished for where
+// it is free or the instance's own, for ttl by Redis's clock; other leases are given up. A ttl of 0 gives up all and leaves.
+// The offset in a wish is kept where the instance has the lease: it is where recovery begins to read. A shard that can't be asked has its error in its place, and those that answer don't wait for it.
+func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wishes []schemas.ShardWish) ([]schemas.ShardLease, error) {
 	if strings.ContainsAny(instance, " \n") || instance == "" {
 		return nil, fmt.Errorf("instance %q: a name without spaces", instance)
 	}
@@ -26,10 +26,10 @@ func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wa
 		switch {
 		case ttl == 0:
 			wish = "quit"
-		case want[shard]:
+		case wishes[shard].Lease:
 			wish = "take"
 		}
-		return s.beat(ctx, shard, instance, wish, ttl)
+		return s.beat(ctx, shard, instance, wish, ttl, wishes[shard].Offset)
 	})
 	leases := make([]schemas.ShardLease, shards)
 	for shard := range leases {
@@ -65,10 +65,10 @@ func gather[T any](ctx context.Context, n int, ask func(int) T) map[int]T {
 	return found
 }
 
-func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration) schemas.ShardLease {
+func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration, offset int64) schemas.ShardLease {
 	lease := schemas.ShardLease{Shard: shard}
-	keys := []string{s.nodes.generation(shard), s.nodes.lease(shard), s.nodes.members(shard), s.nodes.token(shard)}
-	generation, answer, err := s.run(ctx, shard, scriptBeat, keys, instance, wish, ttl.Milliseconds())
+	keys := []string{s.nodes.generation(shard), s.nodes.lease(shard), s.nodes.members(shard), s.nodes.token(shard), s.nodes.tail(shard)}
+	generation, answer, err := s.run(ctx, shard, scriptBeat, keys, instance, wish, ttl.Milliseconds(), offset)
 	if err != nil {
 		lease.Err = fmt.Errorf("heartbeat for shard %d: %w", shard, err)
 		return lease

@@ -15,14 +15,13 @@ import (
 )
 
 // wanted wants every shard's lease.
-func wanted(s *cart.Store) []bool {
-	ready, recovering := s.Count()
-	return slices.Repeat([]bool{true}, ready+recovering)
+func wanted(s *cart.Store) []schemas.ShardWish {
+	return slices.Repeat([]schemas.ShardWish{{Lease: true, Offset: -1}}, s.Shards())
 }
 
-func beat(t *testing.T, s *cart.Store, instance string, ttl time.Duration, want []bool) []schemas.ShardLease {
+func beat(t *testing.T, s *cart.Store, instance string, ttl time.Duration, wishes []schemas.ShardWish) []schemas.ShardLease {
 	t.Helper()
-	leases, err := s.Beat(t.Context(), instance, ttl, want)
+	leases, err := s.Beat(t.Context(), instance, ttl, wishes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +36,7 @@ func beat(t *testing.T, s *cart.Store, instance string, ttl time.Duration, want 
 func TestALeaseHasOneOwner(t *testing.T) {
 	s := setup(t)
 	const ttl = 300 * time.Millisecond
-	none := make([]bool, len(wanted(s)))
+	none := make([]schemas.ShardWish, s.Shards())
 	mine := beat(t, s, "one", ttl, wanted(s))
 	theirs := beat(t, s, "two", ttl, wanted(s))
 	if !mine[0].Owned || theirs[0].Owned || theirs[0].Owner != "one" || !slices.Equal(theirs[0].Members, []string{"one", "two"}) {

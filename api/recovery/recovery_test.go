@@ -100,8 +100,7 @@ func eventually(t *testing.T, what string, check func() error) {
 // look makes the Store look at every shard, as the relay's heartbeats do.
 func look(t *testing.T, s *cart.Store) {
 	t.Helper()
-	ready, recovering := s.Count()
-	if _, err := s.Beat(t.Context(), "watcher", time.Second, make([]bool, ready+recovering)); err != nil {
+	if _, err := s.Beat(t.Context(), "watcher", time.Second, make([]schemas.ShardWish, s.Shards())); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -40,11 +40,11 @@ func (r *Relay) member(ctx, work context.Context) {
 		if ctx.Err() != nil && end.IsZero() {
 			ending, end = nil, now.Add(drain)
 		}
-		want, held := r.wanted(now, !end.IsZero())
+		wishes, held := r.wanted(now, !end.IsZero())
 		if !end.IsZero() && (held == 0 || !now.Before(end)) {
 			return
 		}
-		again := r.beat(work, want)
+		again := r.beat(work, wishes)
 		told = r.watch(work, told)
 		wait := beatEvery
 		if again {
@@ -61,25 +61,26 @@ func (r *Relay) member(ctx, work context.Context) {
 	}
 }
 
-// wanted returns which leases to take or keep, and how many are held. A shard that belongs to another instance is kept
+// wanted returns what to ask for in the next beat, and how many leases are held. A shard that belongs to another instance is kept
 // until what is in flight is settled.
-func (r *Relay) wanted(now time.Time, ending bool) (want []bool, held int) {
+func (r *Relay) wanted(now time.Time, ending bool) (wishes []schemas.ShardWish, held int) {
 	bound := handOver
 	if ending {
 		bound = drain
 	}
-	want = make([]bool, len(r.shards))
+	wishes = make([]schemas.ShardWish, len(r.shards))
 	for _, l := range r.lanes {
 		l.mu.Lock()
 		for _, s := range l.shards {
-			want[s.number] = s.wanted(now, bound, ending)
+			// A shard without news is told how far its partition has come, so that a recovery needn't read all of that again.
+			wishes[s.number] = schemas.ShardWish{Lease: s.wanted(now, bound, ending), Offset: r.ends[s.number%len(r.ends)].Load() - 1}
 			if s.lease.Owned {
 				held++
 			}
 		}
 		l.mu.Unlock()
 	}
-	return want, held
+	return wishes, held
 }
 
 func (s *shard) wanted(now time.Time, bound time.Duration, ending bool) bool {
@@ -99,13 +100,13 @@ func (s *shard) wanted(now time.Time, bound time.Duration, ending bool) bool {
 }
 
 // beat sends one heartbeat and reports whether another one at once would change something.
-func (r *Relay) beat(ctx context.Context, want []bool) bool {
+func (r *Relay) beat(ctx context.Context, wishes []schemas.ShardWish) bool {
 	sent := time.Now() // the lease may be as old as that
 	call, cancel := context.WithTimeout(ctx, beatTimeout)
-	leases, err := r.Outbox.Beat(call, r.Instance, leaseTTL, want)
+	leases, err := r.Outbox.Beat(call, r.Instance, leaseTTL, wishes)
 	cancel()
 	if err != nil {
-		r.silence(ctx, len(want), err)
+		r.silence(ctx, len(wishes), err)
 		return false
 	}
 	again, silent := false, 0
@@ -117,7 +118,7 @@ func (r *Relay) beat(ctx context.Context, want []bool) bool {
 		s := r.shards[lease.Shard]
 		s.lane.mu.Lock()
 		s.lane.leased(ctx, s, lease, sent)
-		if s.mine != want[lease.Shard] && (lease.Owned && s.idle() || lease.Owner == "" && s.mine) {
+		if s.mine != wishes[lease.Shard].Lease && (lease.Owned && s.idle() || lease.Owner == "" && s.mine) {
 			again = true
 		}
 		s.lane.mu.Unlock()
@@ -182,7 +183,7 @@ func (l *lane) change(ctx context.Context, s *shard, change string) {
 func (r *Relay) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	if _, err := r.Outbox.Beat(ctx, r.Instance, 0, make([]bool, len(r.shards))); err != nil {
+	if _, err := r.Outbox.Beat(ctx, r.Instance, 0, make([]schemas.ShardWish, len(r.shards))); err != nil {
 		r.Logger.WarnContext(ctx, "leases can't be given up, they run out", "err", err)
 	}
 }

@@ -161,12 +161,12 @@ func (o *outbox) ReadGroups() [][]int {
 	return groups
 }
 
-func (o *outbox) Beat(_ context.Context, instance string, ttl time.Duration, want []bool) ([]schemas.ShardLease, error) {
+func (o *outbox) Beat(_ context.Context, instance string, ttl time.Duration, wishes []schemas.ShardWish) ([]schemas.ShardLease, error) {
 	fail := o.enter("beat")
 	now := time.Now()
 	o.server.mu.Lock()
 	defer o.server.mu.Unlock()
-	leases := make([]schemas.ShardLease, len(want))
+	leases := make([]schemas.ShardLease, len(wishes))
 	for i, t := range o.shards {
 		if err := fail(i); err != nil {
 			leases[i] = schemas.ShardLease{Shard: i, Err: err}
@@ -178,11 +178,11 @@ func (o *outbox) Beat(_ context.Context, instance string, ttl time.Duration, wan
 			t.owner = ""
 		}
 		switch {
-		case want[i] && ttl > 0 && (t.owner == "" || t.owner == instance):
+		case wishes[i].Lease && ttl > 0 && (t.owner == "" || t.owner == instance):
 			if t.owner == "" {
 				t.token++
 			}
-			t.owner, t.until = instance, now.Add(ttl)
+			t.owner, t.until, t.offset = instance, now.Add(ttl), wishes[i].Offset
 		case t.owner == instance:
 			t.owner, t.until = "", now
 		}
@@ -254,7 +254,6 @@ func (o *outbox) Trim(_ context.Context, trims []schemas.OutboxTrim) []error {
 		}
 		t.entries = t.entries[n:]
 		t.trimmed += n
-		t.offset = max(t.offset, trim.Offset)
 	}
 	return errs
 }

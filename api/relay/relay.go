@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,9 +27,10 @@ import (
 type Outbox interface {
 	// ReadGroups returns every shard once, grouped by what one ReadOutbox may name. It never changes.
 	ReadGroups() [][]int
-	// Beat keeps the instance among the members of every shard for ttl, and takes or keeps the lease of each shard in want
-	// that is free or its own; the others it gives up. A ttl of 0 gives up all and leaves. The result has one lease a shard.
-	Beat(ctx context.Context, instance string, ttl time.Duration, want []bool) ([]schemas.ShardLease, error)
+	// Beat keeps the instance among the members of every shard for ttl, and takes or keeps the lease of each shard that is
+	// wished for and free or its own; the others it gives up. A ttl of 0 gives up all and leaves. What is known of Kafka is
+	// kept with the shard whose lease the instance has. The result has one lease a shard.
+	Beat(ctx context.Context, instance string, ttl time.Duration, wishes []schemas.ShardWish) ([]schemas.ShardLease, error)
 	// ReadOutbox waits up to block for entries after the cursors and returns up to limit for each. A batch with Err and no
 	// entries says that its shard must be read from the head again; a returned error, that none could be read.
 	ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, block time.Duration, limit int) ([]schemas.OutboxBatch, error)
@@ -55,10 +57,11 @@ type Relay struct {
 	Config
 	client  *kgo.Client
 	lanes   []*lane
-	shards  []*shard      // by number
-	settled chan *round   // rounds whose records all have an answer; a place for each shard's only one
-	hurry   chan struct{} // another beat may change something
-	silent  int           // shards that did not answer the last beat
+	shards  []*shard       // by number
+	settled chan *round    // rounds whose records all have an answer; a place for each shard's only one
+	hurry   chan struct{}  // another beat may change something
+	silent  int            // shards that did not answer the last beat
+	ends    []atomic.Int64 // by partition of CartEvents: one more than the newest offset that a record of ours got
 	metrics *metrics
 }
 
@@ -71,6 +74,7 @@ func New(cfg Config) (*Relay, error) {
 		Config:  cfg,
 		shards:  make([]*shard, cfg.Shards),
 		settled: make(chan *round, cfg.Shards),
+		ends:    make([]atomic.Int64, max(1, cfg.Kafka.Partitions)),
 		hurry:   make(chan struct{}, 1),
 	}
 	for _, numbers := range cfg.Outbox.ReadGroups() {

@@ -22,6 +22,7 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 	defer l.mu.Unlock()
 	s := sent.shard
 	s.round = nil
+	l.relay.reached(s.number, sent.offset)
 	same := sent.token == s.lease.Token && sent.generation == s.lease.Generation && s.lease.Owned
 	switch {
 	case !same: // what it was sent for has changed hands
@@ -29,7 +30,7 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 		l.fail(ctx, s, sent.entries[0], err)
 	default:
 		s.failures = 0
-		s.acknowledged(sent.entries[n-1].ID, sent.offset)
+		s.acknowledged(sent.entries[n-1].ID)
 		wake(l.trimmable)
 		if sent.incarnation == s.incarnation {
 			s.giveBack(sent.entries[n:])
@@ -39,6 +40,13 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 	wake(l.readable)
 	if !s.leaving.IsZero() {
 		wake(l.relay.hurry)
+	}
+}
+
+// reached notes the offset of a record in the shard's partition. Rounds are settled one at a time.
+func (r *Relay) reached(shard int, offset int64) {
+	if end := &r.ends[shard%len(r.ends)]; offset >= end.Load() {
+		end.Store(offset + 1)
 	}
 }
 

@@ -98,12 +98,9 @@ func (s *shard) giveBack(entries []schemas.OutboxEntry) {
 }
 
 // acknowledged notes that Kafka has everything up to that entry.
-func (s *shard) acknowledged(upTo string, offset int64) {
-	if s.trim != nil {
-		offset = max(offset, s.trim.Offset)
-	}
+func (s *shard) acknowledged(upTo string) {
 	s.trim = &schemas.OutboxTrim{
-		Shard: s.number, Token: s.lease.Token, Generation: s.lease.Generation, UpTo: upTo, Offset: offset,
+		Shard: s.number, Token: s.lease.Token, Generation: s.lease.Generation, UpTo: upTo,
 	}
 }
 

@@ -1,7 +1,9 @@
--- beat keeps an instance among a shard's members, and takes, keeps or gives up the lease of the shard's outbox.
+-- beat keeps an instance among a shard's members, and takes, keeps or gives up the lease of the shard's outbox. Who has it
+-- tells how far Kafka's partition has come.
 --
--- KEYS  1 generation, 2 lease, 3 members, 4 last token
--- ARGV  1 instance, 2 "take", "leave" (the lease, still a member) or "quit" (both), 3 time to live of lease and member (ms)
+-- KEYS  1 generation, 2 lease, 3 members, 4 last token, 5 offset that the shard is known to hold
+-- ARGV  1 instance, 2 "take", "leave" (the lease, still a member) or "quit" (both), 3 time to live of lease and member (ms),
+--       4 offset in the shard's partition, negative for none
 -- returns {owner or "", token, member, …} or "fenced". The clock is the server's.
 
 local state = redis.call('GET', KEYS[1])
@@ -28,6 +30,9 @@ if owner == me then
 elseif owner == '' and wish == 'take' then
   owner, token = me, string.format('%.0f', redis.call('INCR', KEYS[4]))
   redis.call('SET', KEYS[2], me .. ' ' .. token, 'PX', ttl)
+end
+if owner == me and string.sub(ARGV[4], 1, 1) ~= '-' and redis.call('GET', KEYS[5]) ~= ARGV[4] then
+  redis.call('SET', KEYS[5], ARGV[4])
 end
 local reply = redis.call('ZRANGE', KEYS[3], 0, -1)
 table.insert(reply, 1, token)
