@@ -20,11 +20,14 @@ type config struct {
 	DrainFor    time.Duration `env:"DRAIN_FOR" envDefault:"10s" help:"how long requests and sockets may take to end at shutdown"`
 	PprofAddr   string        `env:"PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
 
+	SMTPAddr string `env:"SMTP_ADDR" help:"the relay of the mailer, which consumers runs: where set, the links in its mails have to work here"`
+
 	HTTP      rest.Settings
 	Redis     env.Redis
 	Kafka     env.Kafka
 	MongoDB   env.MongoDB
 	JWT       env.JWT
+	Links     env.Links
 	Currency  env.Currency
 	Reminders env.Reminders
 	Log       env.Log
@@ -45,7 +48,7 @@ func readConfig() (config, error) {
 	if c.MaxLines > 0 && c.MaxQuantity > maxPieces/c.MaxLines {
 		err = errors.Join(err, fmt.Errorf("MAX_QUANTITY times MAX_LINES is at most %d, so that totals are exact", maxPieces))
 	}
-	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), c.HTTP.Check())
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.SMTPAddr, c.Links, c.JWT), c.HTTP.Check())
 }
 
 func help(w io.Writer) error {

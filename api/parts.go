@@ -22,6 +22,8 @@ import (
 	"cartstream/api/relay"
 	"cartstream/api/rest"
 	"cartstream/schemas"
+	"cartstream/schemas/link"
+	"cartstream/schemas/optout"
 	"cartstream/schemas/token"
 )
 
@@ -114,9 +116,16 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 		AllowedOrigins: cfg.HTTP.AllowedOrigins, Problem: rest.Refuse(log), Drain: cfg.DrainFor, Log: log, Registerer: registry,
 	})
 	p.rest = rest.Config{
-		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway,
+		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway, OptOuts: optout.New(database),
 		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: recoverer.Count},
 		Registerer: registry, Gatherer: registry, Log: log,
+	}
+	links, err := link.New(cfg.Links, cfg.JWT)
+	switch {
+	case err == nil:
+		p.rest.Links = links
+	case !errors.Is(err, link.ErrNoSecret): // without one nobody signs any
+		return nil, err
 	}
 	return p, nil
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/mail"
+	"strings"
+	"unicode"
 
 	"github.com/gin-gonic/gin"
 
@@ -130,7 +133,18 @@ func (s *server) lineRequest(c *gin.Context, who token.Claims) (cart.Request, st
 // cartRequest reads what every mutation of a cart has in common.
 func cartRequest(c *gin.Context, who token.Claims, f *faults) cart.Request {
 	h := c.Request.Header
-	return cart.Request{User: who.User, Key: idempotencyKey(h, f), IfMatch: cartMatch(h, f), TraceParent: traceParent(h)}
+	return cart.Request{User: who.User, Key: idempotencyKey(h, f), IfMatch: cartMatch(h, f), TraceParent: traceParent(h), Email: address(who.Email)}
+}
+
+// address returns the token's mail address, "" for what can't be one: mails to it could only fail.
+func address(claim string) string {
+	if len(claim) > 254 || strings.ContainsFunc(claim, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return ""
+	}
+	if a, err := mail.ParseAddress(claim); err != nil || a.Address != claim {
+		return ""
+	}
+	return claim
 }
 
 func pathID(c *gin.Context, f *faults) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"cartstream/api/book"
 	"cartstream/api/cart"
@@ -130,6 +131,22 @@ func (b *books) Patch(_ context.Context, r book.Request, id string, p book.Patch
 func (b *books) Delete(_ context.Context, r book.Request, id string) error {
 	_, err := b.note("delete", id, func() { b.request = r })
 	return err
+}
+
+// optOuts remembers who wants no reminders, or fails as it is told.
+type optOuts struct {
+	mu    sync.Mutex
+	users []string
+	err   error
+}
+
+func (o *optOuts) Add(_ context.Context, user string, _ time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.users = append(o.users, user)
+	}
+	return o.err
 }
 
 // What the stores answer unless a test says otherwise.

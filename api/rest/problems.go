@@ -9,6 +9,7 @@ import (
 	"cartstream/api/cart"
 	"cartstream/api/live"
 	"cartstream/schemas"
+	"cartstream/schemas/link"
 	"cartstream/schemas/token"
 )
 
@@ -42,6 +43,7 @@ var table = []struct {
 	{as[*invalid], problem{"invalid-request", http.StatusBadRequest, "Invalid request", "The request is not as it has to be; errors names each fault."}},
 	{as[*book.Invalid], problem{"invalid-request", http.StatusBadRequest, "Invalid request", "The request is not as it has to be; errors names each fault."}},
 	{is(book.ErrBadCursor), problem{"invalid-request", http.StatusBadRequest, "Invalid request", "The request is not as it has to be; errors names each fault."}},
+	{is(link.ErrInvalid), problem{"invalid-request", http.StatusBadRequest, "Invalid request", "The request is not as it has to be; errors names each fault."}},
 	{is(live.ErrNotWebSocket), problem{"invalid-request", http.StatusBadRequest, "Invalid request", "Here only a WebSocket can be opened."}},
 
 	{is(errNoToken), problem{"unauthorized", http.StatusUnauthorized, "Unauthorized", "The call needs a token: Authorization: Bearer …"}},

@@ -15,6 +15,7 @@ import (
 	"cartstream/api/book"
 	"cartstream/api/cart"
 	"cartstream/api/live"
+	"cartstream/schemas/link"
 	"cartstream/schemas/token"
 )
 
@@ -51,6 +52,11 @@ type answered struct {
 
 // refuse answers with the problem that the error is. Nothing of the error's own text is told.
 func (s *refusals) refuse(w http.ResponseWriter, r *http.Request, user string, err error) {
+	s.answer(w, r, s.note(r, user, err), err)
+}
+
+// note returns the problem that the error is, and logs it where it is our fault.
+func (s *refusals) note(r *http.Request, user string, err error) problem {
 	p := find(err)
 	attributes := []any{"method", r.Method, "path", r.URL.Path, "user", user, "error", err}
 	switch p.slug {
@@ -59,7 +65,7 @@ func (s *refusals) refuse(w http.ResponseWriter, r *http.Request, user string, e
 	case unavailable.slug:
 		s.outage.Do(func() { s.log.WarnContext(r.Context(), "request not served, one of maybe many", attributes...) })
 	}
-	s.answer(w, r, p, err)
+	return p
 }
 
 // panicked logs what a handler panicked with.
@@ -123,6 +129,8 @@ func told(err error) []Fault {
 		return f
 	case errors.Is(err, live.ErrNotWebSocket):
 		return []Fault{{"Upgrade", "must be websocket, in a handshake as in RFC 6455"}}
+	case errors.Is(err, link.ErrInvalid):
+		return []Fault{{"token", "is none that a mail's link holds"}}
 	case errors.Is(err, book.ErrBadCursor):
 		return []Fault{{"cursor", "is none that a page named as its nextCursor"}}
 	}

@@ -18,6 +18,7 @@ import (
 	"cartstream/api/book"
 	"cartstream/api/cart"
 	"cartstream/schemas"
+	"cartstream/schemas/link"
 	"cartstream/schemas/token"
 )
 
@@ -46,12 +47,15 @@ type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Claims, error)
 }
 
-// Config is what the API needs. Every field is required.
+// Config is what the API needs. Every field is required but Links.
 type Config struct {
 	Settings
 	Carts  Carts
 	Books  Books
 	Tokens Tokens
+	// Links checks the links in mails; nil where nothing signs any.
+	Links   Links
+	OptOuts OptOuts
 	// Live serves GET /v1/cart/live. It checks token and origin itself.
 	Live       http.Handler
 	Readiness  Readiness
@@ -126,6 +130,9 @@ func (s *server) routes(e *gin.Engine) {
 		s.Live.ServeHTTP(c.Writer, c.Request)
 		return nil
 	}))
+
+	get(link.UnsubscribePath, s.admit(anyone, s.askUnsubscribe))
+	e.POST(link.UnsubscribePath, s.admit(anyone, s.unsubscribe))
 
 	get("/v1/books", s.admit(anyone, s.listBooks))
 	get(title, s.admit(anyone, s.getBook))

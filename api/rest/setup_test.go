@@ -21,6 +21,7 @@ import (
 	"cartstream/api/live"
 	"cartstream/api/rest"
 	"cartstream/schemas/env"
+	"cartstream/schemas/link"
 	"cartstream/schemas/token"
 )
 
@@ -33,6 +34,9 @@ type api struct {
 	carts  *carts
 	books  *books
 	log    *bytes.Buffer
+
+	links   *link.Signer
+	optOuts *optOuts
 }
 
 // setup starts an API, changed as the test wants it.
@@ -70,18 +74,21 @@ func (c called) RoundTrip(r *http.Request) (*http.Response, error) { return c(r)
 
 func handle(t *testing.T, changes []func(*rest.Config)) (*api, http.Handler) {
 	t.Helper()
-	a := &api{carts: &carts{view: view, result: cart.Result{Change: change}}, books: &books{book: novel}, log: &bytes.Buffer{}}
+	a := &api{carts: &carts{view: view, result: cart.Result{Change: change}}, books: &books{book: novel}, log: &bytes.Buffer{}, optOuts: &optOuts{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: a.log}, nil))
 	tokens, err := token.New(env.JWT{Secret: secret}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(tokens.Close)
+	if a.links, err = link.New(env.Links{}, env.JWT{Secret: secret}); err != nil {
+		t.Fatal(err)
+	}
 	registry := prometheus.NewRegistry()
 	there := func(context.Context) (string, error) { return "", nil }
 	config := rest.Config{
 		Settings: rest.Settings{BodyLimit: 64 << 10},
-		Carts:    a.carts, Books: a.books, Tokens: tokens,
+		Carts:    a.carts, Books: a.books, Tokens: tokens, Links: a.links, OptOuts: a.optOuts,
 		Live:       http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rest.Refuse(log)(w, r, live.ErrUnauthorized) }),
 		Readiness:  rest.Readiness{Redis: there, Kafka: there, MongoDB: there, Shards: func() (int, int) { return 128, 0 }},
 		Registerer: registry, Gatherer: registry, Log: log,
