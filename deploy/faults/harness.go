@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,7 @@ type strikes struct {
 	*load
 	random *rand.Rand
 	until  time.Duration // a soak's length
+	times  int           // for each fault that the scenario names
 	count  int
 	losses []loss
 	poison map[string]bool // values planted in cart.events.v1
@@ -78,20 +80,20 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 		return err
 	}
 	defer l.end()
-	st := &strikes{harness: h, load: l, until: o.soak, poison: map[string]bool{},
+	st := &strikes{harness: h, load: l, until: o.soak, times: max(1, o.times), poison: map[string]bool{},
 		random: rand.New(rand.NewPCG(o.seed, 1<<32))} //nolint:gosec // has to be repeatable
 	if err := sc.strike(ctx, st); err != nil {
 		return fmt.Errorf("after %d faults: %w", st.count, err)
 	}
 	l.end()
-	lasted := l.since()
+	lasted, unsure := l.since(), l.unknown()
 	e, err := l.settle(ctx, st.poison)
 	if err != nil {
 		return err
 	}
 	v := l.judge(ctx, sc, st, e)
-	_, err = fmt.Fprintf(h.out, "%s: %d faults in %.0f s (engines up after %.0f s), %d changes acknowledged, %d calls of unknown outcome, %s, settled after %.1f s\n",
-		sc.name, st.count, lasted.Seconds(), ready.Seconds(), v.acknowledged, l.unknown(), v.losses(st), e.after.Seconds())
+	_, err = fmt.Fprintf(h.out, "%s: %d faults in %.0f s (engines up after %.0f s), %d changes acknowledged, %d calls of unknown outcome, %s, settled after %.1f s, %d diverged\n",
+		sc.name, st.count, lasted.Seconds(), ready.Seconds(), v.acknowledged, unsure, v.losses(st), e.after.Seconds(), e.diverged)
 	return errors.Join(err, v.faults.err())
 }
 
@@ -133,16 +135,22 @@ func (v *verdict) losses(st *strikes) string {
 		return fmt.Sprintf("%d lost", len(v.lost))
 	}
 	var entries int64
-	var slowest, oldest time.Duration
+	var slowest time.Duration
+	lost := "0 acknowledged ones lost"
 	for _, l := range st.losses {
 		entries += l.entries
 		slowest = max(slowest, l.ready)
 	}
-	for _, o := range v.lost {
-		oldest = max(oldest, age(o, st.losses))
+	if len(v.lost) > 0 {
+		ages := make([]time.Duration, len(v.lost))
+		for i, o := range v.lost {
+			ages[i] = age(o, st.losses)
+		}
+		slices.Sort(ages)
+		lost = fmt.Sprintf("%d acknowledged ones lost that were %d · %d · %d ms old (least · median · most)",
+			len(ages), ages[0].Milliseconds(), ages[len(ages)/2].Milliseconds(), ages[len(ages)-1].Milliseconds())
 	}
-	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %d acknowledged ones lost, the oldest %d ms old",
-		entries, len(st.losses), slowest.Seconds(), len(v.lost), oldest.Milliseconds())
+	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %s", entries, len(st.losses), slowest.Seconds(), lost)
 }
 
 // age is how long before the loss that took it a change was acknowledged.

@@ -62,7 +62,7 @@ func (s *stack) written(ctx context.Context) (n int64, err error) {
 	return n, all.Err()
 }
 
-// served returns nil when no api has a shard that it can't serve.
+// served returns nil when every api says that it serves every shard, and shows every user's cart.
 func (st *strikes) served(ctx context.Context) error {
 	for _, p := range st.stack.apis {
 		a, err := send(ctx, p.addr, "", call{method: http.MethodGet, path: "/readyz"})
@@ -79,7 +79,8 @@ func (st *strikes) served(ctx context.Context) error {
 			return fmt.Errorf("%s: %s", p.name, a.body)
 		}
 	}
-	return nil
+	_, err := st.carts(ctx)
+	return err
 }
 
 // cutAOF ends Redis and takes away the end of its append-only file, from a random point of its last second on: what a
@@ -181,11 +182,8 @@ func (g growth) around(at time.Time) (from, to int64) {
 	return from, from
 }
 
-// errNoTransaction: the file's end holds none to cut into.
-var errNoTransaction = errors.New("no transaction at the end of the file")
-
 // truncate cuts the file at a random point of what was written at that time, or, where inside, between the next MULTI
-// and its EXEC.
+// and its EXEC, if there is one.
 func truncate(path string, g growth, at time.Time, inside bool, random *rand.Rand) error {
 	from, to := g.around(at)
 	if inside {
@@ -193,16 +191,12 @@ func truncate(path string, g growth, at time.Time, inside bool, random *rand.Ran
 		if err != nil {
 			return err
 		}
-		begin := bytes.Index(text[min(from, int64(len(text))):], []byte("MULTI\r\n"))
-		if begin < 0 {
-			return errNoTransaction
+		rest := text[min(from, int64(len(text))):]
+		begin := bytes.Index(rest, []byte("MULTI\r\n"))
+		if end := bytes.Index(rest[max(0, begin):], []byte("EXEC\r\n")); begin >= 0 && end >= 0 {
+			from += int64(begin)
+			to = from + int64(end)
 		}
-		from += int64(begin)
-		end := bytes.Index(text[from:], []byte("EXEC\r\n"))
-		if end < 0 {
-			return errNoTransaction
-		}
-		to = from + int64(end)
 	}
 	if to > from {
 		from += random.Int64N(to - from)

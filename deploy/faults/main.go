@@ -23,6 +23,7 @@ type settings struct {
 	seed    uint64
 	overlay string
 	keep    bool
+	times   int
 	soak    time.Duration
 	names   []string
 }
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return err
 	}
 	h.say("built after %.0f s; repeat with -seed %d", time.Since(began).Seconds(), o.seed)
-	var broken []string
+	var broken, failed []string
 	for _, s := range chosen {
 		err := h.run(ctx, s, o)
 		switch {
@@ -78,8 +79,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			broken = append(broken, s.name)
 			_, _ = fmt.Fprintf(out, "%s: %v\n", s.name, err)
 		case err != nil:
-			return fmt.Errorf("%s: %w", s.name, err)
+			failed = append(failed, s.name)
+			h.say("%s: %v", s.name, err)
 		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("%s could not be run; repeat with -seed %d", strings.Join(failed, ", "), o.seed)
 	}
 	if len(broken) > 0 {
 		return fmt.Errorf("%w in %s; repeat with -seed %d", errViolated, strings.Join(broken, ", "), o.seed)
@@ -108,6 +113,7 @@ func parseArgs(args []string, complaints io.Writer) (o settings, err error) {
 	fs.SetOutput(io.Discard)
 	fs.Uint64Var(&o.seed, "seed", rand.Uint64(), "decides who calls what and which faults strike") //nolint:gosec // nothing secret
 	fs.StringVar(&o.overlay, "overlay", "", "`file` for go build -overlay, to test a build that is broken on purpose")
+	fs.IntVar(&o.times, "times", 1, "how many times as many faults as usual strike")
 	fs.BoolVar(&o.keep, "keep", false, "keep the directory with all logs and data, and say where it is")
 	usage := func() {
 		_, _ = fmt.Fprintln(complaints, "usage: faults [flags] [SCENARIO…]\n       faults [flags] soak DURATION")

@@ -146,13 +146,17 @@ func pause(ctx context.Context, d time.Duration) error {
 func until(ctx context.Context, within time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	var last error
 	for {
 		err := f(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err // what fails because the time is over says nothing
+		}
 		if pause(ctx, 50*time.Millisecond) != nil {
-			return err
+			return last
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -19,11 +20,12 @@ const settleFor = 60 * time.Second
 
 // ending is what the product came to.
 type ending struct {
-	after   time.Duration // how long it took
-	carts   map[string]schemas.Cart
-	read    time.Duration // when the carts were read, since the run began
-	stories map[string]*story
-	faults  faults
+	after    time.Duration // how long it took
+	diverged int           // users of whom something still differed when the time was over
+	carts    map[string]schemas.Cart
+	read     time.Duration // when the carts were read, since the run began
+	stories  map[string]*story
+	faults   faults
 }
 
 // settle waits until Redis, Kafka, MongoDB, cart.state.v1 and every socket agree, all by itself, and the outbox is empty.
@@ -133,33 +135,71 @@ func (l *load) agree(ctx context.Context, e *ending, poison map[string]bool) err
 	if err != nil {
 		return err
 	}
+	books, err := l.catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	var first error
+	e.diverged = 0
 	for user, c := range e.carts {
-		if c.Version == 0 {
-			continue
-		}
-		if e.stories[user] == nil {
-			return fmt.Errorf("kafka has nothing of %s, who is at version %d", user, c.Version)
-		}
-		told := e.stories[user].cart
-		if err := same(told, c); err != nil {
-			return fmt.Errorf("kafka's events of %s: the cart that they come to %w", user, err)
-		}
-		for where, other := range map[string]schemas.Cart{"MongoDB": stored[user], schemas.CartState: states[user]} {
-			if err := same(other, c); err != nil {
-				return fmt.Errorf("%s: the cart of %s %w", where, user, err)
-			}
-			if other.Epoch != told.Epoch {
-				return fmt.Errorf("%s: the cart of %s has epoch %d, its last change %d", where, user, other.Epoch, told.Epoch)
-			}
+		if err := whole(user, c, e.stories[user], stored, states, books); err != nil {
+			e.diverged++
+			first = err
 		}
 	}
-	for user := range stored {
-		if e.carts[user].Version == 0 {
-			return fmt.Errorf("MongoDB has a cart of %s, who has none", user)
-		}
+	if first != nil {
+		return fmt.Errorf("%d of %d carts differ: %w", e.diverged, len(e.carts), first)
 	}
 	e.faults = was
 	return nil
+}
+
+// whole returns nil where everything says the same of a user's cart.
+func whole(user string, c schemas.Cart, s *story, stored, states map[string]schemas.Cart, books map[string]schemas.Book) error {
+	if c.Version == 0 {
+		if _, ok := stored[user]; ok || s != nil {
+			return fmt.Errorf("MongoDB or Kafka has a cart of %s, who has none", user)
+		}
+		return nil
+	}
+	if s == nil {
+		return fmt.Errorf("kafka has nothing of %s, who is at version %d", user, c.Version)
+	}
+	if err := same(s.cart, c); err != nil {
+		return fmt.Errorf("kafka's events of %s: the cart that they come to %w", user, err)
+	}
+	for where, other := range map[string]schemas.Cart{"MongoDB": stored[user], schemas.CartState: states[user]} {
+		if err := same(other, c); err != nil {
+			return fmt.Errorf("%s: the cart of %s %w", where, user, err)
+		}
+		if other.Epoch != s.cart.Epoch {
+			return fmt.Errorf("%s: the cart of %s has epoch %d, its last change %d", where, user, other.Epoch, s.cart.Epoch)
+		}
+	}
+	for _, line := range c.Items {
+		b := books[line.BookID]
+		if line.Title != b.Title || line.UnitPrice != b.UnitPrice || string(line.Availability) != string(b.Status) {
+			return fmt.Errorf("the cart of %s shows %q at %d, %s; the catalogue %q at %d, %s", user, line.Title, line.UnitPrice, line.Availability, b.Title, b.UnitPrice, b.Status)
+		}
+	}
+	return nil
+}
+
+// catalogue returns the books as they are now.
+func (l *load) catalogue(ctx context.Context) (map[string]schemas.Book, error) {
+	all := make(map[string]schemas.Book, books)
+	for i := range books {
+		a, err := send(ctx, l.stack.apis[0].addr, "", call{method: http.MethodGet, path: "/v1/books/" + bookID(i)})
+		if err != nil {
+			return nil, err
+		}
+		var b schemas.Book
+		if err := json.Unmarshal(a.body, &b); err != nil || a.status != http.StatusOK {
+			return nil, fmt.Errorf("GET %s: %d %s", bookID(i), a.status, a.body)
+		}
+		all[b.BookID] = b
+	}
+	return all, nil
 }
 
 // stored returns MongoDB's carts.

@@ -14,11 +14,14 @@ type fault struct {
 	do, undo func(context.Context) error
 }
 
-// strike lets n faults of these kinds strike, each kind in turn before any comes again, in an order that the seed
+// strike lets n faults of these kinds, or as many times more as the command line says, strike, each kind in turn before any comes again, in an order that the seed
 // decides, one after the other with a breath between them.
 func (st *strikes) strike(ctx context.Context, n int, kinds ...func() fault) error {
 	var order []int
-	for range n {
+	for range n * st.times {
+		if st.until > 0 && st.since() > st.until {
+			return nil
+		}
 		if len(order) == 0 {
 			order = st.random.Perm(len(kinds))
 		}

@@ -45,6 +45,7 @@ func (l *load) verify(e *ending) *verdict {
 		if s != nil {
 			s.unexplained(user, ops, open, &v.faults)
 		}
+		l.ops[i].ops = s.possible(ops, l.began)
 	}
 	return v
 }
@@ -107,10 +108,29 @@ func around(ops []op, v version) (near []op) {
 	return near
 }
 
-// ages is how long before the loss each lost change was acknowledged.
-func ages(lost []op, loss time.Duration) (all []time.Duration) {
-	for _, o := range lost {
-		all = append(all, loss-o.to)
+// possible leaves out the calls of unknown outcome that can't have changed anything, since Kafka tells of no change that
+// would be theirs.
+func (s *story) possible(ops []op, began time.Time) []op {
+	var kept []op
+	for _, o := range ops {
+		if o.result != unknown || !o.mutates() || s.mayHold(o, began) {
+			kept = append(kept, o)
+		}
 	}
-	return all
+	return kept
+}
+
+// skew is how far the clocks that ops and changes were taken by may differ.
+const skew = 100 * time.Millisecond
+
+func (s *story) mayHold(o op, began time.Time) bool {
+	if s == nil {
+		return false
+	}
+	for _, e := range s.entries {
+		if !e.explained && o.leaves(e.change.Type) && !e.change.OccurredAt.Before(began.Add(o.from-skew)) {
+			return true
+		}
+	}
+	return false
 }
