@@ -28,12 +28,15 @@ const (
 	pausedFor = 200 * time.Millisecond
 	// walksOfALook is the most walks of a shard that are taken in turn.
 	walksOfALook = 100
-	// holdersOfAStep is the most carts that a step looks at. A step holds Redis for as long as it takes: about 2 ms.
-	holdersOfAStep = 100
+	// holdersOfAStep is the most carts that a step looks at. A step holds Redis for as long as it takes: half a
+	// millisecond. Of smaller ones each cart costs more.
+	holdersOfAStep = 50
+	// longestRest is the most that follows a step. A step that takes longer than it holds Redis waits for others already.
+	longestRest = 2 * time.Millisecond
 )
 
 // lane walks in the shards of one Redis server: one step at a time, since a step holds the whole server, and between two
-// steps it leaves the server to others for as long as the last one took.
+// steps it leaves the server to others for about as long as the last one took.
 type lane struct {
 	*Fanout
 	server  string
@@ -107,7 +110,7 @@ func (l *lane) round(ctx context.Context) (idle time.Duration) {
 				left = append(left, q)
 			}
 			if err == nil && (state == cart.WalkOn || state == cart.WalkDone) {
-				_ = sleep(ctx, time.Since(took)) // the loop asks ctx itself
+				_ = sleep(ctx, min(time.Since(took), longestRest)) // the loop asks ctx itself
 			}
 		}
 		queues = left

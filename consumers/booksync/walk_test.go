@@ -79,7 +79,7 @@ func TestServersAreWalkedAtTheSameTime(t *testing.T) {
 		for i := range 3 {
 			b.set(i, func(s *shard) { s.server = fmt.Sprint("redis-", i) })
 		}
-		b.hold("b1", 20_000)
+		b.hold("b1", 10_000)
 		b.run()
 		after(5 * time.Second)
 		b.set(1, func(s *shard) { s.fault = errAway })
