@@ -71,6 +71,10 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 		return nil, err
 	}
 	p.closers = append(p.closers, func() error { return disconnect(database) })
+	kafkaOptions, err := cfg.Kafka.Options()
+	if err != nil {
+		return nil, err
+	}
 	kafka, err := book.NewProducer(cfg.Kafka)
 	if err != nil {
 		return nil, err
@@ -96,7 +100,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	p.closers = append(p.closers, carts.Close)
 	recoverer := recovery.New(recovery.Config{
 		Store: carts, Carts: database.Collection("carts"), Kafka: kadm.NewClient(kafka), Topic: schemas.CartEvents,
-		PersistGroup: persistGroup, Instance: instance, Log: log,
+		PersistGroup: persistGroup, Options: kafkaOptions, Instance: instance, Log: log, Registerer: registry,
 	})
 	carts.RestoreWith(recoverer)
 

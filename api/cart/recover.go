@@ -53,6 +53,8 @@ type Node struct {
 	Shards []int
 	conn   *redis.Conn
 	store  *Store
+	addr   string
+	server string // its replication id, "" until asked
 }
 
 // Nodes connects to every node. Shards whose node isn't known are left out. The caller closes each.
@@ -65,7 +67,7 @@ func (s *Store) Nodes(ctx context.Context) []*Node {
 	found := make([]*Node, 0, len(groups))
 	for client, shards := range groups {
 		slices.Sort(shards)
-		found = append(found, &Node{shards, client.Conn(), s})
+		found = append(found, &Node{Shards: shards, conn: client.Conn(), store: s, addr: client.Options().Addr})
 	}
 	return found
 }
@@ -95,9 +97,14 @@ func (n *Node) Release(ctx context.Context) error {
 	return n.conn.Del(ctx, n.store.nodes.recovery(n.Shards[0])).Err()
 }
 
-// Inspect returns a shard's generation and state, and whether the server still knows the generation's scripts.
+// Inspect returns a shard's generation and state, and whether the server is the one that it was opened on and still knows
+// the generation's scripts.
 func (n *Node) Inspect(ctx context.Context, shard int) (g Generation, state State, known bool, err error) {
-	g, state, known, err = n.store.nodes.inspect(ctx, n.conn, shard)
+	server, err := n.Server(ctx)
+	if err != nil {
+		return Generation{}, Absent, false, err
+	}
+	g, state, known, err = n.store.nodes.inspect(ctx, n.conn, shard, server)
 	if redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "TRYAGAIN") {
 		err = fmt.Errorf("%w: %w", ErrMigrating, err)
 	}

@@ -193,7 +193,11 @@ func (s *Store) lookNow(ctx context.Context, shard int) (*loaded, error) {
 	}
 	conn := client.Conn()
 	defer conn.Close() //nolint:errcheck // it goes back to the pool or is broken
-	g, state, marked, err := s.nodes.inspect(ctx, conn, shard)
+	server, err := serverID(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+	}
+	g, state, marked, err := s.nodes.inspect(ctx, conn, shard, server)
 	if err != nil {
 		s.nodes.moved(ctx, err)
 		return nil, fmt.Errorf("look at shard %d: %w", shard, err)

@@ -115,6 +115,10 @@ func (r *Recovery) caughtUp(ctx context.Context, generation int64) error {
 	if stored {
 		return nil
 	}
+	if r.AcceptLoss {
+		r.tails.note(generation, ends, true)
+		return nil
+	}
 	asked := r.tails.asking.DoChan(strconv.FormatInt(generation, 10), func() (any, error) {
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
 		defer cancel()
@@ -245,6 +249,7 @@ func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error 
 		}
 		put.Go(func() error { return r.Store.PutBack(writing, g, c) })
 		carts++
+		r.metrics.putBack.Inc()
 		if time.Since(renewed) > leaseFor/3 {
 			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
 				return errors.Join(err, put.Wait(), cart.ErrOvertaken)

@@ -11,9 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"cartstream/api/cart"
@@ -35,28 +38,42 @@ type Config struct {
 	Kafka        *kadm.Client
 	Topic        string
 	PersistGroup string
+	// Options connect the clients that read Kafka's tail.
+	Options []kgo.Opt
 	// Instance names this process among those that might recover.
 	Instance string
-	Log      *slog.Logger
+	// AcceptLoss opens shards without what only Kafka has of them, where Kafka doesn't answer. An operator decides that.
+	AcceptLoss bool
+	Log        *slog.Logger
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
 }
 
 // Recovery opens shards. It is the cart.Restorer of their carts.
 type Recovery struct {
 	Config
-	tails tails
+	tails   tails
+	metrics *metrics
 }
 
 // New returns a Recovery. Its Run must run for shards to open.
-func New(c Config) *Recovery { return &Recovery{Config: c} }
+func New(c Config) *Recovery {
+	r := &Recovery{Config: c}
+	r.metrics = newMetrics(r)
+	return r
+}
 
 // Run recovers what needs it until ctx ends, which is no error. The only one is cart.ErrShards: the data was written
 // under another number of shards.
 func (r *Recovery) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var servers map[string]string
 	for looked := false; ; looked = true {
 		_, recovering := r.Store.Count()
-		if lost, _ := r.tails.waiting(); recovering > 0 || !looked || lost > 0 {
+		lost, _ := r.tails.waiting()
+		if known := r.Store.ReplicationIDs(ctx); recovering > 0 || !looked || lost > 0 || !maps.Equal(known, servers) {
+			servers = known
 			if err := r.pass(ctx); err != nil {
 				return err
 			}
@@ -175,7 +192,8 @@ func inspect(ctx context.Context, n *cart.Node) ([]found, error) {
 	return shards, nil
 }
 
-// open raises the generation of the closed shards and lets them be served.
+// open raises the generation of the closed shards, brings those that kept their data up to what Kafka has, and lets all be
+// served. Where Kafka can't be read, shards that need it stay closed, and the error says so.
 func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) error {
 	number := time.Now().UnixMilli()
 	for _, f := range all {
@@ -185,32 +203,83 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	if err != nil {
 		return err
 	}
-	g := cart.NewGeneration(max(number, floor+1))
+	g, err := r.raise(ctx, n, closed, max(number, floor+1))
+	if err != nil {
+		return err
+	}
+	held, highest, tailErr := r.bring(ctx, n, g, kept(closed))
+	if highest >= g.Number { // a clock went back
+		if g, err = r.raise(ctx, n, closed, highest+1); err != nil {
+			return err
+		}
+	}
+	opened, lost := 0, 0
+	for _, f := range closed {
+		offset, brought := held[f.shard]
+		if !brought {
+			offset = -1 // where it was opened without: that is read from where it was left, should Kafka ever come back
+		}
+		if !f.lost() && !brought && !r.AcceptLoss {
+			continue
+		}
+		if err := serve(ctx, n, f, g, offset); err != nil {
+			return err
+		}
+		opened++
+		if f.lost() {
+			lost++
+		}
+	}
+	if opened == 0 {
+		return tailErr
+	}
+	if err := n.Load(ctx, g); err != nil {
+		return err
+	}
+	r.metrics.recoveries.Inc()
+	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", opened, "lost", lost, "closed", len(closed)-opened)
+	if r.AcceptLoss {
+		return nil
+	}
+	return tailErr
+}
+
+// serve lets a shard be served as soon as the generation's scripts are there.
+func serve(ctx context.Context, n *cart.Node, f found, g cart.Generation, offset int64) error {
+	if err := n.Opened(ctx, f.shard, g, f.state, offset); err != nil {
+		return err
+	}
+	if f.lost() {
+		return n.Swap(ctx, f.shard, g, f.state, g, cart.Lost)
+	}
+	if err := n.Refresh(ctx, f.shard, g); err != nil { // what it knew of books may have been lost, too
+		return err
+	}
+	return n.Swap(ctx, f.shard, g, f.state, g, cart.Ready)
+}
+
+// raise gives the closed shards a new generation under which nothing is served yet.
+func (r *Recovery) raise(ctx context.Context, n *cart.Node, closed []found, number int64) (cart.Generation, error) {
+	g := cart.NewGeneration(number)
 	for i, f := range closed {
 		raising := cart.Raising
 		if f.lost() {
 			raising = cart.RaisingLost
 		}
 		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, raising); err != nil {
-			return err
+			return g, err
 		}
 		closed[i].Generation, closed[i].state = g, raising
 	}
-	lost := 0
-	for _, f := range closed {
-		open := cart.Ready
-		if f.lost() {
-			open, lost = cart.Lost, lost+1
-		} else if err := n.Refresh(ctx, f.shard, g); err != nil {
-			return err
-		}
-		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, open); err != nil {
-			return err
+	return g, nil
+}
+
+// kept returns the shards that did not lose their data.
+func kept(shards []found) (kept []int) {
+	for _, f := range shards {
+		if !f.lost() {
+			kept = append(kept, f.shard)
 		}
 	}
-	if err := n.Load(ctx, g); err != nil {
-		return err
-	}
-	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", len(closed), "lost", lost)
-	return nil
+	return kept
 }
