@@ -161,8 +161,8 @@ func (l *letter) header(name string) (value string) {
 // attempts, or one later than the letter's end, says that the record failed again: the letter is open again. Any other is
 // a repeat.
 func (l *letter) fold(n letter) (changed bool) {
-	if n.At != nil && (l.At == nil || l.Unwritten && n.Attempts >= l.Attempts) {
-		l.At, l.Unwritten, changed = n.At, false, true
+	if n.At != nil && (l.At == nil || l.Unwritten) {
+		l.At, l.Unwritten, changed = n.At, l.Unwritten && n.Attempts < l.Attempts, true
 	}
 	if n.FirstFailedAt.Before(l.FirstFailedAt.Time) {
 		l.FirstFailedAt, changed = n.FirstFailedAt, true
