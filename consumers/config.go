@@ -63,6 +63,7 @@ func help(w io.Writer) error {
 	for _, e := range table {
 		_, _ = fmt.Fprintf(t, "  %s\t%s\n", e.name, e.carries)
 	}
+	_, _ = fmt.Fprint(t, "\nconsumers dlq … lists, shows, replays and discards dead letters: consumers dlq --help\n")
 	_, _ = fmt.Fprint(t, "\nThe environment, with defaults:\n\n")
 	if err := t.Flush(); err != nil {
 		return err

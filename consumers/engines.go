@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"cartstream/api/cart"
+	"cartstream/consumers/deadletter"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/reminder"
 	"cartstream/consumers/runner"
@@ -26,6 +27,7 @@ type engines struct {
 	mongo *mongo.Database
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 
+	lot    *deadletter.Lot   // of this process; set before any consumer is declared
 	stored *persist.Store    // the carts in MongoDB, on these connections
 	mailer *reminder.Mailer  // nil without a relay
 	beside map[string]beside // what runs beside a consumer, by its name

@@ -1,6 +1,7 @@
 // Command consumers is the read side: it carries what happens to carts from Kafka to where it is needed.
 //
 //	consumers [name…]   runs the named consumers, all without a name, until SIGINT or SIGTERM
+//	consumers dlq …     lists, shows, replays and discards dead letters; consumers dlq --help tells how
 //	consumers --help    lists the consumers and the environment
 package main
 
@@ -19,6 +20,8 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/consumers/booksync"
+	"cartstream/consumers/deadletter"
+	"cartstream/consumers/deadletter/dlq"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/push"
 	"cartstream/consumers/reminder"
@@ -46,6 +49,9 @@ var table = []entry{
 	{mailer, "cart.reminders → mail", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {
 		return reminder.Consumer(e.mailer)
 	}},
+	{deadletter.Group, "cart.dlq → MongoDB dead_letters, for whoever looks into what failed", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {
+		return e.lot.Consumer()
+	}},
 }
 
 // entry is a consumer by its name, which is its group too, and what it carries where.
@@ -62,6 +68,9 @@ func main() {
 
 // command returns the exit code: 2 for what whoever started this has to change, 1 for what went wrong later.
 func command(ctx context.Context, args []string, out, complaints io.Writer) int {
+	if len(args) > 0 && args[0] == "dlq" {
+		return dlq.Run(ctx, args[1:], out, complaints)
+	}
 	if slices.ContainsFunc(args, func(a string) bool { return a == "--help" || a == "-help" || a == "-h" }) {
 		if err := help(out); err != nil {
 			return 1

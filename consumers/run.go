@@ -19,6 +19,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/consumers/admin"
+	"cartstream/consumers/deadletter"
 	"cartstream/consumers/persist"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
@@ -52,6 +53,11 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
+	letters := deadletter.NewIndex(e.mongo)
+	e.lot = deadletter.New(deadletter.Config{
+		Index: letters, Database: e.mongo, Carts: e.carts, Kafka: kafka, Groups: names(table),
+		Registerer: registry, Log: log.With("consumer", deadletter.Group),
+	})
 	var consumers []runner.Runnable
 	for _, c := range chosen {
 		consumers = append(consumers, c.declare(e, registry, log.With("consumer", c.name)))
@@ -62,6 +68,7 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 	if err != nil {
 		return err
 	}
+	e.lot.ReplayWith(r)
 
 	// Ops server
 
@@ -75,6 +82,7 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		admin.CartRoutes(e.carts, e.mongo.Collection(persist.Collection, options.Collection().SetReadPreference(readpref.Primary())), e.sync),
 		admin.ShardRoutes(e.carts),
 		pauses.Routes(),
+		e.lot.Routes(),
 	)...)
 	o, err := listen(ctx, cfg.OpsAddr, e, calls, registry, log)
 	if err != nil {
@@ -99,6 +107,7 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		}
 		pauses.Settle(ctx)
 		g.Go(func() error { return pauses.Run(ctx) })
+		g.Go(func() error { return e.lot.Run(ctx) })
 		for _, b := range e.beside {
 			g.Go(func() error { return b.Run(ctx) })
 		}
