@@ -17,10 +17,11 @@ func TestAWrongCallIsSaidInOneSentence(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown benchmark": {[]string{"remove-item"}, `there is no benchmark "remove-item", only add-item, ack-to-socket`},
+		"an unknown benchmark": {[]string{"remove-item"}, `there is no benchmark "remove-item", only add-item, ack-to-socket, book-fanout`},
 		"an unknown flag":      {[]string{"-fast"}, "-fast"},
 		"no round":             {[]string{"-rounds", "0"}, "at least one round"},
 		"no time":              {[]string{"-seconds", "0"}, "at least one round"},
+		"no cart":              {[]string{"-carts", "0"}, "at least one cart"},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			err := run(t.Context(), c.args, io.Discard, io.Discard)

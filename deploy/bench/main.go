@@ -23,6 +23,7 @@ var benches = []struct {
 }{
 	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", addItem},
 	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", ackToSocket},
+	{"book-fanout", "a book's new price in many carts, and what others notice", bookFanout},
 }
 
 // options are what the command line says.
@@ -30,6 +31,7 @@ type options struct {
 	rounds  int
 	each    time.Duration // of one side's turn in a round
 	profile string
+	carts   int
 	names   []string
 }
 
@@ -100,6 +102,7 @@ func parse(args []string, complaints io.Writer) (o options, err error) {
 	fs.IntVar(&o.rounds, "rounds", 9, "how often each side has its turn")
 	seconds := fs.Float64("seconds", 1.5, "how long one turn is measured")
 	fs.StringVar(&o.profile, "profile", "", "`file` for a CPU profile of the api, taken in a turn of its own at the end of add-item")
+	fs.IntVar(&o.carts, "carts", 100_000, "how many carts hold the book of book-fanout")
 	usage := func() {
 		_, _ = fmt.Fprintln(complaints, "usage: bench [flags] [NAME…]")
 		fs.SetOutput(complaints)
@@ -115,6 +118,9 @@ func parse(args []string, complaints io.Writer) (o options, err error) {
 		return o, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	o.each, o.names = time.Duration(*seconds*float64(time.Second)), fs.Args()
+	if o.carts < 1 {
+		return o, fmt.Errorf("%w: at least one cart", errUsage)
+	}
 	if o.rounds < 1 || o.each < 100*time.Millisecond {
 		return o, fmt.Errorf("%w: at least one round of 0.1 seconds", errUsage)
 	}

@@ -13,10 +13,10 @@ import (
 func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
 	var out, said bytes.Buffer
 	profile := filepath.Join(t.TempDir(), "cpu")
-	if err := run(t.Context(), []string{"-rounds", "1", "-seconds", "0.3", "-profile", profile}, &out, &said); err != nil {
+	if err := run(t.Context(), []string{"-rounds", "1", "-seconds", "0.3", "-carts", "2000", "-profile", profile}, &out, &said); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
-	for _, want := range []string{"cores", "64 connections, Idempotency-Key", "api / bare", "socket / PUBLISH"} {
+	for _, want := range []string{"cores", "64 connections, Idempotency-Key", "api / bare", "socket / PUBLISH", "fan-out / quiet", "Kafka cores"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}
