@@ -31,3 +31,5 @@ func TestOnARealKafkaTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) {
 }
 
 func TestOnARealKafkaEachRecordIsCopiedOnce(t *testing.T) { copiedOnce(t, realKafka(t), 1500) }
+
+func TestOnARealKafkaAReplayIsATransaction(t *testing.T) { replayedInATransaction(t, realKafka(t)) }

@@ -156,8 +156,9 @@ func TestAConsumerOfNullsIsGivenThem(t *testing.T) {
 }
 
 // An idle member is given a letter at once, and what it produces is one transaction.
-func TestATransactionalReplayIsATransaction(t *testing.T) {
-	k := newKafka(t, 1)
+func TestATransactionalReplayIsATransaction(t *testing.T) { replayedInATransaction(t, newKafka(t, 1)) }
+
+func replayedInATransaction(t *testing.T, k *kafka) {
 	var mended atomic.Bool
 	c := copier(nil)
 	accept := c.Handle
