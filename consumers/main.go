@@ -1,8 +1,8 @@
 // Command consumers is the read side: it carries what happens to carts from Kafka to where it is needed.
 //
-//	consumers [name…]   runs the named consumers, all without a name, until SIGINT or SIGTERM
+//	consumers [name…]   runs the named consumers, or the timers; all of it without a name; until SIGINT or SIGTERM
 //	consumers dlq …     lists, shows, replays and discards dead letters; consumers dlq --help tells how
-//	consumers --help    lists the consumers and the environment
+//	consumers --help    lists the consumers, the timers and the environment
 package main
 
 import (
@@ -77,7 +77,7 @@ func command(ctx context.Context, args []string, out, complaints io.Writer) int 
 		}
 		return 0
 	}
-	chosen, unknown := choose(args)
+	chosen, timed, unknown := choose(args)
 	cfg, faults := readConfig()
 	if err := errors.Join(unknown, faults); err != nil {
 		_, _ = fmt.Fprintf(complaints, "consumers: %v\n", err) // nobody is left to tell
@@ -89,7 +89,7 @@ func command(ctx context.Context, args []string, out, complaints io.Writer) int 
 		_, _ = fmt.Fprintf(complaints, "consumers: %v\n", err)
 		return 2
 	}
-	err = run(ctx, cfg, chosen, log)
+	err = run(ctx, cfg, chosen, timed, log)
 	switch {
 	case err == nil:
 		return 0

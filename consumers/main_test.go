@@ -59,6 +59,10 @@ func TestWhatIsWrongIsSaidAtOnceWithExitCode2(t *testing.T) {
 			says: []string{"JWT_SECRET", "JWT_JWKS_URL", "CURRENCY", "TOPIC_PARTITIONS (7) does not divide SHARDS (128)",
 				"MONGODB_URI", "REDIS_ADDRS", "LOG_FORMAT"},
 		},
+		"no clock that shows when": {
+			env:  map[string]string{"REMIND_AFTER": "soon", "RECONCILE_EVERY": "0s", "NIGHTLY_AT": "noon", "TIMEZONE": "Mars/Olympus"},
+			says: []string{"REMIND_AFTER", "RECONCILE_EVERY", "NIGHTLY_AT", "TIMEZONE"},
+		},
 		"an unknown consumer, with those that there are": {
 			args: []string{"persist", "prsist"}, says: []string{`"prsist"`, "persist, push, state"},
 		},
@@ -67,7 +71,7 @@ func TestWhatIsWrongIsSaidAtOnceWithExitCode2(t *testing.T) {
 			says: []string{"MAIL_FROM is unset", "SMTP_ADDR holds", "SMTP_USERNAME", "LINK_SECRET is unset", "PUBLIC_URL is unset"},
 		},
 		"the mailer alone, without a relay": {args: []string{"reminder"}, says: []string{"reminder needs SMTP_ADDR and MAIL_FROM"}},
-		"an unknown flag": {args: []string{"--verbose"}, says: []string{`"--verbose"`}},
+		"an unknown flag":                   {args: []string{"--verbose"}, says: []string{`"--verbose"`}},
 		"both a name and the environment": {
 			env: map[string]string{"CURRENCY": "euros"}, args: []string{"prsist"}, says: []string{"prsist", "CURRENCY"},
 		},
@@ -99,7 +103,12 @@ func TestHelpListsConsumersAndEnvironment(t *testing.T) {
 			t.Errorf("nothing about %s in:\n%s", e.name, out)
 		}
 	}
-	for _, name := range []string{"OPS_ADDR", "REDIS_ADDRS", "KAFKA_BROKERS", "MONGODB_URI", "JWT_SECRET", "LOG_LEVEL"} {
+	for _, one := range timers {
+		if !strings.Contains(out, one.name) || !strings.Contains(out, one.does) {
+			t.Errorf("nothing about %s in:\n%s", one.name, out)
+		}
+	}
+	for _, name := range []string{"OPS_ADDR", "REDIS_ADDRS", "KAFKA_BROKERS", "MONGODB_URI", "JWT_SECRET", "REMIND_AFTER", "NIGHTLY_AT", "LOG_LEVEL"} {
 		if !strings.Contains(out, name) {
 			t.Errorf("nothing about %s in:\n%s", name, out)
 		}
@@ -130,7 +139,7 @@ func TestAnotherNumberOfShardsThanStoredRefusesToStart(t *testing.T) {
 	first := start(t, engines)
 	redis := redis.NewClient(&redis.Options{Addr: engines["REDIS_ADDRS"]})
 	defer redis.Close()
-	first.await("the number of shards is stored", func() bool { return redis.DBSize(t.Context()).Val() > 0 })
+	first.await("the number of shards is stored", func() bool { return redis.Exists(t.Context(), "cartstream:shards").Val() > 0 })
 	for _, other := range []string{"8", "32"} {
 		engines["SHARDS"] = other
 		code, _, complaints := execute(t, engines)

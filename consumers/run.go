@@ -27,9 +27,9 @@ import (
 	"cartstream/schemas/token"
 )
 
-// run runs the consumers until ctx ends and then drains them: first the consumers end what they have in hand, then the
-// ops server, then the connections. It starts, and stays up, whatever engine is away.
-func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err error) {
+// run runs the consumers, and the timers where this process is to, until ctx ends and then drains them: first they end
+// what they have in hand, then the ops server, then the connections. It starts, and stays up, whatever engine is away.
+func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -69,6 +69,13 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		return err
 	}
 	e.lot.ReplayWith(r)
+
+	// Timers
+
+	clock, err := newTimer(cfg, e, timed, registry, log)
+	if err != nil {
+		return err
+	}
 
 	// Ops server
 
@@ -111,9 +118,16 @@ func run(ctx context.Context, cfg config, chosen []entry, log *slog.Logger) (err
 		for _, b := range e.beside {
 			g.Go(func() error { return b.Run(ctx) })
 		}
-		log.Info("consuming", "consumers", names(chosen))
-		return r.Run(ctx)
+		log.Info("consuming", "consumers", names(chosen), "timers", timed)
+		if err := r.Run(ctx); err != nil {
+			return err
+		}
+		<-ctx.Done() // where there are timers alone, nothing else waits for that
+		return nil
 	})
+	if timed {
+		g.Go(func() error { return clock.Run(ctx) })
+	}
 	return g.Wait()
 }
 

@@ -34,12 +34,14 @@ type Job struct {
 	// Name is the job's in Redis, in logs and in metrics: lower-case letters and dashes. A job that is renamed is another one.
 	Name string
 	When Slots
-	// Run does it and returns how much there was to do. It is called for the latest slot alone, however many were missed, never
-	// twice at once across all instances but for a process that was paused and doesn't know yet, and again after an error, or where its process
-	// was killed: so it must not matter how often it runs. Once ctx ends it returns soon; what it does after that no longer
-	// counts. context.Cause(ctx) is ErrLost where its lease is gone.
-	Run func(ctx context.Context) (items int64, err error)
+	Run  Run
 }
+
+// Run does a job and returns how much there was to do. It is called for the latest slot alone, however many were missed;
+// never twice at once across all instances, but for a process that was paused and doesn't know yet; and again after an
+// error, or where its process was killed: so it must not matter how often it runs. Once ctx ends it returns soon; what it
+// does after that no longer counts. context.Cause(ctx) is ErrLost where its lease is gone.
+type Run func(ctx context.Context) (items int64, err error)
 
 // Config of a Timer.
 type Config struct {
@@ -98,7 +100,6 @@ func New(c Config) (*Timer, error) {
 func (t *Timer) Run(ctx context.Context) error {
 	scheduler, err := gocron.NewScheduler(
 		gocron.WithLocation(time.UTC),
-		gocron.WithLogger(t.Log.With("part", "scheduler")),
 		gocron.WithStopTimeout(time.Second),
 		gocron.WithGlobalJobOptions(gocron.WithSingletonMode(gocron.LimitModeReschedule), gocron.WithContext(ctx)),
 	)
