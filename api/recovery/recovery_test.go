@@ -23,16 +23,17 @@ import (
 
 // engines are what a recovery stands on.
 type engines struct {
-	redis string
-	kafka *kgo.Client
-	carts *mongo.Collection
+	redis   string
+	brokers string
+	kafka   *kgo.Client
+	carts   *mongo.Collection
 }
 
 func setup(t *testing.T) *engines {
 	t.Helper()
-	e := &engines{redis: enginetest.Redis(t)}
+	e := &engines{redis: enginetest.Redis(t), brokers: enginetest.Kafka(t)}
 	var err error
-	if e.kafka, err = kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t)), kgo.MetadataMinAge(10*time.Millisecond)); err != nil {
+	if e.kafka, err = kgo.NewClient(kgo.SeedBrokers(e.brokers), kgo.MetadataMinAge(10*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.kafka.Close)
@@ -64,10 +65,17 @@ func (e *engines) open(t *testing.T, shards int) *cart.Store {
 // run starts an instance that recovers until its test ends.
 func (e *engines) run(t *testing.T, s *cart.Store, instance string) (*recovery.Recovery, <-chan error) {
 	t.Helper()
-	r := recovery.New(recovery.Config{
-		Store: s, Carts: e.carts, Kafka: kadm.NewClient(e.kafka), Topic: schemas.CartEvents, PersistGroup: "persist",
-		Instance: instance, Log: slog.New(slog.DiscardHandler),
-	})
+	return e.runWith(t, s, recovery.Config{Instance: instance})
+}
+
+// runWith starts an instance as run does, with more settings.
+func (e *engines) runWith(t *testing.T, s *cart.Store, c recovery.Config) (*recovery.Recovery, <-chan error) {
+	t.Helper()
+	c.Store, c.Carts, c.Topic, c.PersistGroup, c.Log = s, e.carts, schemas.CartEvents, "persist", slog.New(slog.DiscardHandler)
+	if c.Kafka == nil {
+		c.Kafka, c.Options = kadm.NewClient(e.kafka), []kgo.Opt{kgo.SeedBrokers(e.brokers)}
+	}
+	r := recovery.New(c)
 	s.RestoreWith(r)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
