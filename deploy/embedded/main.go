@@ -1,6 +1,7 @@
 // Command embedded runs the engines that cartstream needs inside one process, with nothing to
 // install but Go: Kafka (kfake), a MongoDB-compatible database (FerretDB 1 on SQLite) and Redis
-// (a redis-server of the machine where there is one, else miniredis).
+// (a redis-server of the machine where there is one, else miniredis), and a mail server that keeps
+// mails in place of sending them.
 //
 // Once every engine answers, the first line on stdout is the JSON of [Addresses]; nothing else is
 // ever written there. It then runs until SIGTERM or SIGINT, or, with -exit-with-stdin, until its
@@ -29,6 +30,8 @@ type Addresses struct {
 	RedisServer string `json:"redisServer,omitempty"` // redis-server or miniredis
 	Kafka       string `json:"kafka,omitempty"`       // host:port, one broker
 	MongoDB     string `json:"mongodb,omitempty"`     // a URI with the database cartstream
+	Mail        string `json:"mail,omitempty"`        // host:port, SMTP
+	MailDir     string `json:"mailDir,omitempty"`     // where mails are kept, a file each
 }
 
 type config struct {
@@ -36,6 +39,7 @@ type config struct {
 	redisPort     int
 	kafkaPort     int
 	mongodbPort   int
+	mailPort      int
 	data          string
 	miniredis     bool
 	exitWithStdin bool
@@ -73,10 +77,11 @@ func main() {
 func parse(args []string) (config, error) {
 	var cfg config
 	fs := flag.NewFlagSet("embedded", flag.ContinueOnError)
-	engines := fs.String("engines", "redis,kafka,mongodb", "which engines to run")
+	engines := fs.String("engines", "redis,kafka,mongodb", "which engines to run; mail is one more")
 	fs.IntVar(&cfg.redisPort, "redis-port", 0, "port of Redis on 127.0.0.1, 0 = a free one")
 	fs.IntVar(&cfg.kafkaPort, "kafka-port", 0, "port of Kafka on 127.0.0.1, 0 = a free one")
 	fs.IntVar(&cfg.mongodbPort, "mongodb-port", 0, "port of MongoDB on 127.0.0.1, 0 = a free one")
+	fs.IntVar(&cfg.mailPort, "mail-port", 0, "port of the mail server on 127.0.0.1, 0 = a free one")
 	fs.StringVar(&cfg.data, "data", "", "directory that keeps the data; none = a temporary one, removed at the end")
 	fs.BoolVar(&cfg.miniredis, "miniredis", false, "use miniredis also where redis-server is installed")
 	fs.BoolVar(&cfg.exitWithStdin, "exit-with-stdin", false, "stop when standard input ends")
@@ -89,10 +94,10 @@ func parse(args []string) (config, error) {
 	cfg.engines = map[string]bool{}
 	for _, name := range strings.Split(*engines, ",") {
 		switch name = strings.TrimSpace(name); name {
-		case "redis", "kafka", "mongodb":
+		case "redis", "kafka", "mongodb", "mail":
 			cfg.engines[name] = true
 		default:
-			return config{}, fmt.Errorf("unknown engine %q: redis, kafka and mongodb exist", name)
+			return config{}, fmt.Errorf("unknown engine %q: redis, kafka, mongodb and mail exist", name)
 		}
 	}
 	return cfg, nil
@@ -118,7 +123,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 
 	var (
 		addresses Addresses
-		died      = make(chan error, 3)
+		died      = make(chan error, 4)
 	)
 	if cfg.engines["redis"] {
 		r, err := startRedis(ctx, cfg, died)
@@ -143,6 +148,14 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		}
 		defer stop()
 		addresses.MongoDB = uri
+	}
+	if cfg.engines["mail"] {
+		addr, dir, stop, err := startMail(cfg, died)
+		if err != nil {
+			return fmt.Errorf("start the mail server: %w", err)
+		}
+		defer stop()
+		addresses.Mail, addresses.MailDir = addr, dir
 	}
 
 	if err := json.NewEncoder(out).Encode(addresses); err != nil {

@@ -22,6 +22,10 @@ type Options struct {
 	Data                              string // keeps the data; "" = gone at the end
 	Miniredis                         bool   // also where redis-server is installed
 
+	// Mail runs a mail server that keeps what it takes, in files.
+	Mail     bool
+	MailPort int // 0 = a free one
+
 	// Log takes what the engines complain about; nil = this process's standard error.
 	Log *os.File
 	// Detached engines outlive this process and ignore its terminal's Ctrl-C; the others end with it,
@@ -37,6 +41,8 @@ type Addresses struct {
 	RedisServer string `json:"redisServer"` // redis-server or miniredis
 	Kafka       string `json:"kafka"`       // host:port
 	MongoDB     string `json:"mongodb"`     // a URI with a database
+	Mail        string `json:"mail"`        // host:port
+	MailDir     string `json:"mailDir"`     // where the mails are, an .eml file each
 }
 
 // Engines is a running process of embedded engines.
@@ -141,6 +147,7 @@ func (o Options) arguments() []string {
 	add(o.Redis, "redis", o.RedisPort)
 	add(o.Kafka, "kafka", o.KafkaPort)
 	add(o.MongoDB, "mongodb", o.MongoDBPort)
+	add(o.Mail, "mail", o.MailPort)
 	args = append(args, "-engines", strings.Join(names, ","), "-data", o.Data)
 	if o.Miniredis {
 		args = append(args, "-miniredis")

@@ -67,6 +67,7 @@ func TestAnEngineThatCantStartIsTheErrorsText(t *testing.T) {
 		"Redis' port is taken":                     {Options{Redis: true, RedisPort: port}, "start Redis: listen tcp 127.0.0.1:%d: bind: address already in use"},
 		"miniredis' port is taken":                 {Options{Redis: true, RedisPort: port, Miniredis: true}, "start Redis: listen tcp 127.0.0.1:%d: bind: address already in use"},
 		"Kafka's port is taken":                    {Options{Kafka: true, KafkaPort: port}, "start Kafka: listen tcp 127.0.0.1:%d: bind: address already in use"},
+		"the mail server's port is taken":          {Options{Mail: true, MailPort: port}, "start the mail server: listen tcp 127.0.0.1:%d: bind: address already in use"},
 		"MongoDB's port is taken":                  {Options{MongoDB: true, MongoDBPort: port}, "start MongoDB: listen tcp 127.0.0.1:%d: bind: address already in use"},
 		"the directory is another stack's already": {Options{Kafka: true, Data: held}, "is in use by another embedded stack"},
 		"the directory can't be made":              {Options{Kafka: true, Data: filepath.Join(file, "data")}, "make the data directory"},

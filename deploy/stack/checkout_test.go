@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +128,7 @@ type checkout struct {
 // test is stopped.
 func newCheckout(t *testing.T) *checkout {
 	t.Helper()
-	for _, name := range append(append([]string{"FAKE_API"}, settings...), engineVariables...) {
+	for _, name := range slices.Concat([]string{"FAKE_API"}, settings, engineVariables, mailVariables) {
 		t.Setenv(name, "")
 	}
 	dir := t.TempDir()

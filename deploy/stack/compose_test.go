@@ -31,12 +31,12 @@ func composeProject(t *testing.T, env ...string) *types.Project {
 // No Docker engine is needed: compose's own library loads the file.
 func TestTheComposeFile(t *testing.T) {
 	project := composeProject(t, "JWT_SECRET=s3cret")
-	const want = "api consumers kafka mongodb redis"
+	const want = "api consumers kafka mailpit mongodb redis"
 	if got := strings.Join(project.ServiceNames(), " "); got != want {
 		t.Fatalf("services %q, want %q", got, want)
 	}
 	ours := []string{"api", "consumers"}
-	pinned := regexp.MustCompile(`:\d+\.\d+\.\d+(-[a-z]+)?$`)
+	pinned := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-[a-z]+)?$`)
 
 	for claim, holds := range map[string]func(name string, s types.ServiceConfig) bool{
 		"every image is pinned to a patch release or built here": func(name string, s types.ServiceConfig) bool {
@@ -53,11 +53,11 @@ func TestTheComposeFile(t *testing.T) {
 			return s.StopGracePeriod != nil && time.Duration(*s.StopGracePeriod) >= 30*time.Second
 		},
 		"ports are open on this machine only": func(_ string, s types.ServiceConfig) bool {
-			return len(s.Ports) == 1 && s.Ports[0].HostIP == "127.0.0.1"
+			return len(s.Ports) > 0 && !slices.ContainsFunc(s.Ports, func(p types.ServicePortConfig) bool { return p.HostIP != "127.0.0.1" })
 		},
 		"every engine keeps its data in a named volume": func(name string, s types.ServiceConfig) bool {
 			data := map[string]string{"redis": "/data", "kafka": "/var/lib/kafka/data", "mongodb": "/data/db", "consumers": "/spool"}
-			return name == "api" || slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool {
+			return name == "api" || name == "mailpit" || slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool {
 				_, named := project.Volumes[v.Source]
 				return v.Type == types.VolumeTypeVolume && v.Target == data[name] && named
 			})
@@ -75,7 +75,8 @@ func TestTheComposeFile(t *testing.T) {
 		},
 		"our containers reach the engines and get the secret": func(name string, s types.ServiceConfig) bool {
 			want := map[string]string{"REDIS_ADDRS": "redis:6379", "KAFKA_BROKERS": "kafka:19092",
-				"MONGODB_URI": "mongodb://mongodb:27017/cartstream", "JWT_SECRET": "s3cret"}
+				"MONGODB_URI": "mongodb://mongodb:27017/cartstream", "JWT_SECRET": "s3cret",
+				"SMTP_ADDR": "mailpit:1025", "PUBLIC_URL": "http://localhost:8080"}
 			for key, value := range want {
 				if slices.Contains(ours, name) && (s.Environment[key] == nil || *s.Environment[key] != value) {
 					return false

@@ -56,6 +56,13 @@ func (s *stack) startDocker(ctx context.Context, r *running, compose []string, m
 		args = append(args, e.service)
 		r.Env[e.variable], r.Notes[e.variable] = e.address(port), "docker compose"
 	}
+	if s.catchesMail() {
+		ports, err := dockerMail(ctx, r, freePorts)
+		if err != nil {
+			return err
+		}
+		environ, args = append(environ, ports...), append(args, mailService)
+	}
 	s.say("starting %s with docker compose", strings.Join(args[3:], ", "))
 	return s.compose(ctx, *r, environ, args...)
 }

@@ -10,7 +10,7 @@ import (
 
 // A docker that only says what it was asked.
 const fakeDocker = `#!/bin/sh
-echo "$@ REDIS_PORT=$REDIS_PORT KAFKA_PORT=$KAFKA_PORT" >> "$FAKE_DOCKER_CALLS"
+echo "$@ REDIS_PORT=$REDIS_PORT KAFKA_PORT=$KAFKA_PORT SMTP_PORT=$SMTP_PORT MAIL_UI_PORT=$MAIL_UI_PORT" >> "$FAKE_DOCKER_CALLS"
 case "$*" in
 info) [ "$FAKE_DOCKER" != away ] ;;
 "compose version --short") [ "$FAKE_DOCKER" = old ] && echo 1.29.2 || echo v2.40.1 ;;
@@ -34,8 +34,8 @@ func TestUpWithDocker(t *testing.T) {
 	t.Run("engines come with docker compose, in a project of the checkout's own, and go with down", func(t *testing.T) {
 		c, calls := newDocker(t, "there")
 		out := c.must("up", "--free-ports")
-		contains(t, out, "docker compose")
-		project := regexp.MustCompile(`--project-name (cartstream-[0-9a-f]{8}) up --detach --wait redis kafka mongodb REDIS_PORT=\d+ KAFKA_PORT=\d+`).FindStringSubmatch(calls())
+		contains(t, out, "docker compose", "Mailpit: shows every mail, sends none on")
+		project := regexp.MustCompile(`--project-name (cartstream-[0-9a-f]{8}) up --detach --wait redis kafka mongodb mailpit REDIS_PORT=\d+ KAFKA_PORT=\d+ SMTP_PORT=\d+ MAIL_UI_PORT=\d+`).FindStringSubmatch(calls())
 		if project == nil || c.alive() != "api consumers" {
 			t.Fatalf("%q runs, docker was asked:\n%s", c.alive(), calls())
 		}
@@ -56,7 +56,7 @@ func TestUpWithDocker(t *testing.T) {
 		mine := listener(t)
 		t.Setenv("REDIS_ADDRS", mine.Addr().String())
 		contains(t, c.must("up", "--free-ports"), mine.Addr().String()+"  (yours)")
-		contains(t, calls(), "up --detach --wait kafka mongodb ")
+		contains(t, calls(), "up --detach --wait kafka mongodb mailpit ")
 	})
 	for claim, mode := range map[string]string{
 		"where no Docker engine answers they are embedded":  "away",

@@ -126,6 +126,11 @@ func (s *stack) startEmbedded(ctx context.Context, r *running, missing []engine,
 			o.MongoDB, o.MongoDBPort = true, port
 		}
 	}
+	if s.catchesMail() {
+		if err := embeddedMail(ctx, &o, freePorts); err != nil {
+			return err
+		}
+	}
 	log, err := s.openLog("engines")
 	if err != nil {
 		return err
@@ -150,6 +155,9 @@ func (s *stack) startEmbedded(ctx context.Context, r *running, missing []engine,
 	}
 	for _, e := range missing {
 		r.Env[e.variable], r.Notes[e.variable] = found[e.service].addr, found[e.service].note
+	}
+	if o.Mail {
+		caught(r, started.Mail, started.MailDir)
 	}
 	if started.RedisServer == "miniredis" {
 		r.Notes["REDIS_ADDRS"] += ", whose carts come back from MongoDB after a restart; install redis-server to keep them in Redis"

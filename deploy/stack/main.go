@@ -24,7 +24,8 @@ const usage = `usage: stack COMMAND [flags] [arguments]
                                   --embedded leaves Docker alone
   down [--volumes]                stop what up started; --volumes deletes its data too
   run                             api and consumers in the foreground, on the engines that the environment names
-  token USER [ROLE]               print a token, valid for 24 hours; ROLE is customer or admin
+  token USER [ROLE]               print a token, valid for 24 hours; ROLE is customer or admin; its address
+                                  is USER where that is one, else USER@example.com
   watch USER                      print each frame of that user's WebSocket as a line of JSON
   seed                            load the sample catalogue
   logs [--no-follow]              what api, consumers and embedded engines log

@@ -24,7 +24,7 @@ type stack struct {
 
 func newStack(root string, out, progress io.Writer) *stack {
 	s := &stack{root: root, dir: filepath.Join(root, ".cartstream"), out: out, progress: progress, environ: map[string]string{}}
-	for _, name := range slices.Concat(settings, engineVariables) {
+	for _, name := range slices.Concat(settings, engineVariables, mailVariables) {
 		if v := os.Getenv(name); v != "" {
 			s.environ[name] = v
 		}
@@ -44,6 +44,7 @@ type running struct {
 	Compose []string          `json:"compose"` // the command that Docker's engines were started with
 	Env     map[string]string `json:"env"`     // settings and engines as the processes got them
 	Notes   map[string]string `json:"notes"`   // what each engine is, by its variable
+	Mails   string            `json:"mails"`   // where caught mails are: a URL or a directory
 }
 
 func (s *stack) path(parts ...string) string {

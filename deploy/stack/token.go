@@ -49,6 +49,9 @@ func sign(env map[string]string, user, role string) (string, error) {
 	}
 	now := time.Now()
 	claims := jwt.MapClaims{"sub": user, "role": role, "iat": now.Unix(), "exp": now.Add(tokenLife).Unix()}
+	if email := emailOf(user); email != "" {
+		claims["email"] = email
+	}
 	if iss := env["JWT_ISSUER"]; iss != "" {
 		claims["iss"] = iss
 	}

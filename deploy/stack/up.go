@@ -70,7 +70,7 @@ func (s *stack) up(ctx context.Context, freePorts, embedded bool) (err error) {
 	return s.welcome(ctx, r)
 }
 
-// settle decides where the servers listen and how tokens are signed.
+// settle decides where the servers listen, and how tokens and links are signed.
 func (s *stack) settle(ctx context.Context, r *running, freePorts bool) error {
 	for _, name := range settings {
 		if v := s.environ[name]; v != "" {
@@ -84,7 +84,10 @@ func (s *stack) settle(ctx context.Context, r *running, freePorts bool) error {
 		}
 		r.Env["JWT_SECRET"] = secret
 	}
-	return s.listen(ctx, r.Env, freePorts)
+	if err := s.listen(ctx, r.Env, freePorts); err != nil {
+		return err
+	}
+	return s.addressing(r.Env)
 }
 
 // launchAll builds the binaries while the engines start, then starts the binaries and waits until they are ready.

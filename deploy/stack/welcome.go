@@ -24,6 +24,7 @@ func (s *stack) welcome(ctx context.Context, r running) error {
 			exports = append(exports, e.variable+"="+quoted(r.Env[e.variable]))
 		}
 	}
+	fmt.Fprintf(&b, "  %-10s %s\n", "mails", s.mails(r))
 	fmt.Fprintf(&b, "  %-10s %s\n", "logs", s.path("logs"))
 	if s.environ["JWT_SECRET"] == "" && r.Env["JWT_SECRET"] != "" {
 		exports = append(exports, "JWT_SECRET="+quoted(r.Env["JWT_SECRET"]))
