@@ -28,11 +28,9 @@ const (
 	pausedFor = 200 * time.Millisecond
 	// walksOfALook is the most walks of a shard that are taken in turn.
 	walksOfALook = 100
-	// holdersOfAStep is the most carts that a step looks at. A step holds Redis for as long as it takes: half a
-	// millisecond. Of smaller ones each cart costs more.
-	holdersOfAStep = 50
-	// longestRest is the most that follows a step. A step that takes longer than it holds Redis waits for others already.
-	longestRest = 2 * time.Millisecond
+	// holdersOfAStep is the most carts that a step looks at. A step holds Redis for as long as it takes: about 1 ms. Of
+	// smaller ones each cart costs more, and a busy machine brings fewer of them to an end.
+	holdersOfAStep = 100
 )
 
 // lane walks in the shards of one Redis server: one step at a time, since a step holds the whole server, and between two
@@ -46,6 +44,7 @@ type lane struct {
 	waiting atomic.Int64 // walks
 	journal *journal
 	turn    int // rotates who comes first
+	pace    pace
 }
 
 func newLane(f *Fanout, server string) *lane {
@@ -100,17 +99,19 @@ func (l *lane) round(ctx context.Context) (idle time.Duration) {
 				l.turn += i
 				return 0
 			}
-			took := time.Now()
-			state, err := l.step(ctx, q)
+			sent := time.Now()
+			s, err := l.step(ctx, q)
+			// A cart that changes costs some four times as much as one that is only looked at.
+			rest := l.pace.rest(s.Seen+3*s.Changed, time.Since(sent))
 			switch {
-			case err != nil || state == cart.WalkBusy:
-			case state == cart.WalkPaused:
+			case err != nil || s.State == cart.WalkBusy:
+			case s.State == cart.WalkPaused:
 				idle = pausedFor
 			case len(q.books) > 0:
 				left = append(left, q)
 			}
-			if err == nil && (state == cart.WalkOn || state == cart.WalkDone) {
-				_ = sleep(ctx, min(time.Since(took), longestRest)) // the loop asks ctx itself
+			if rest > 0 {
+				_ = sleep(ctx, rest) // the loop asks ctx itself
 			}
 		}
 		queues = left
@@ -157,7 +158,7 @@ func (l *lane) look(ctx context.Context) []*queue {
 }
 
 // step takes one step of the shard's next walk.
-func (l *lane) step(ctx context.Context, q *queue) (cart.StepState, error) {
+func (l *lane) step(ctx context.Context, q *queue) (cart.Step, error) {
 	at := q.next % len(q.books)
 	book := q.books[at]
 	began := time.Now()
@@ -166,7 +167,7 @@ func (l *lane) step(ctx context.Context, q *queue) (cart.StepState, error) {
 		if !recovering(err) && ctx.Err() == nil {
 			l.complain("a walk waits", err)
 		}
-		return s.State, err
+		return cart.Step{}, err
 	}
 	l.meter.steps.Observe(time.Since(began).Seconds())
 	l.meter.carts.Add(float64(s.Changed))
@@ -183,7 +184,7 @@ func (l *lane) step(ctx context.Context, q *queue) (cart.StepState, error) {
 		l.compareSoon()
 	case cart.WalkBusy, cart.WalkPaused:
 	}
-	return s.State, nil
+	return s, nil
 }
 
 func (q *queue) drop(at int) {

@@ -139,4 +139,3 @@ func (f *fanout) add(ctx context.Context, over *atomic.Bool) ([]time.Duration, e
 	slices.Sort(took)
 	return took, nil
 }
-
