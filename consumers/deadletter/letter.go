@@ -81,8 +81,11 @@ type request struct {
 	TakenUntil schemas.Time `bson:"takenUntil"`
 }
 
-// longestText bounds what is indexed of texts that others may have written.
-const longestText = 255
+// longestText and longestError bound what is indexed of texts that others may have written.
+const (
+	longestText  = 255
+	longestError = 2048
+)
 
 // parse reads a record of the topic for dead letters, or one on its way there. What can't be read of it is shown as far
 // as it is known: its place is then the record's own.
@@ -93,9 +96,9 @@ func parse(rec *kgo.Record) letter {
 		written = time.Now()
 	}
 	l := letter{
-		ID: read.ID, Group: text(read.Group), Topic: text(read.Record.Topic),
+		ID: read.ID, Group: text(read.Group, longestText), Topic: text(read.Record.Topic, longestText),
 		Partition: int64(read.Record.Partition), Offset: read.Record.Offset, Key: rec.Key,
-		Class: read.Class, Error: strings.ToValidUTF8(read.Message, "\uFFFD"), Attempts: int64(read.Attempts),
+		Class: read.Class, Error: text(read.Message, longestError), Attempts: int64(read.Attempts),
 		FirstFailedAt: schemas.At(read.FirstFailed), LastFailedAt: schemas.At(written),
 		Status: Parked, Revision: 1, Value: rec.Value,
 	}
@@ -131,11 +134,13 @@ func foreignID(l letter) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-func text(s string) string {
-	if len(s) > longestText {
-		s = s[:longestText]
+// text is s as UTF-8 of at most longest bytes.
+func text(s string, longest int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") // the cut may fall within a rune
 	}
-	return strings.ToValidUTF8(s, "")
+	return s
 }
 
 // record is the letter as the topic for dead letters holds it, or will.

@@ -281,6 +281,19 @@ func TestAReplayWaitsForTheProcessThatRunsTheGroup(t *testing.T) {
 	if got := second.history(l.ID); !slices.Equal(got, []string{"boss replay replayed"}) {
 		t.Errorf("history %q", got)
 	}
+
+	push.become(rejectAll)
+	for _, user := range []string{"u2", "u3"} {
+		first.redis.set(change(user, 1))
+		first.produce(event(change(user, 1)))
+	}
+	await(t, "two more are parked", func() bool { return len(second.list("status=parked")) == 2 })
+	push.become(nil)
+	var sum deadletter.Summary
+	if status := second.call("POST", "/admin/dead-letters/replay", `{"filter":{"group":"push"}}`, &sum); status != 200 || sum.Matched != 2 {
+		t.Errorf("replay by filter: %d %+v", status, sum)
+	}
+	await(t, "they are replayed", func() bool { return len(second.list("status=replayed")) == 3 })
 }
 
 func TestPausedItIndexesNothing(t *testing.T) {

@@ -15,16 +15,16 @@ import (
 const (
 	// replayFor bounds one replay, which goes on when whoever asked leaves.
 	replayFor = 45 * time.Second
-	// answerWithin is how long a call waits for the process that does the replay.
+	// answerWithin is how long a call waits for another process that does the replay.
 	answerWithin = 5 * time.Second
 	// lookEvery is how often a waiting call, and that process, look.
 	lookEvery = 200 * time.Millisecond
 )
 
 // replay gives the letter's record to its group once more and returns the letter as it then is: replayed, or parked
-// again. Where another process has to do it, it may still be parked as before, and the replay follows. The error is
-// ErrNotFound, errForeign, or says that an engine is away; then the letter is as it was.
-func (l *Lot) replay(ctx context.Context, id, by string) (*letter, error) {
+// again. Where another process has to do it, that is waited for; after that long the letter still has its Request, and the
+// replay follows. The error is ErrNotFound, errForeign, or says that an engine is away; then the letter is as it was.
+func (l *Lot) replay(ctx context.Context, id, by string, wait time.Duration) (*letter, error) {
 	found, err := l.index.find(ctx, id)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (l *Lot) replay(ctx context.Context, id, by string) (*letter, error) {
 	}
 	now, err := l.attempt(ctx, found, entry)
 	if errors.Is(err, runner.ErrElsewhere) {
-		return l.request(ctx, id, by, entry)
+		return l.request(ctx, id, by, entry, wait)
 	}
 	return now, err
 }
@@ -53,12 +53,12 @@ func (l *Lot) attempt(ctx context.Context, one *letter, entry string) (*letter, 
 	switch {
 	case err == nil:
 	case errors.As(err, &failed):
-		outcome = "failed: " + text(failed.Err.Error())
+		outcome = "failed: " + text(failed.Err.Error(), longestText)
 	case errors.Is(err, runner.ErrElsewhere):
 		return nil, err
 	default:
 		l.resolved.WithLabelValues("undone").Inc()
-		return nil, errors.Join(unavailable("replay letter "+one.ID, err), l.index.audit.end(ctx, entry, "undone: "+text(err.Error())))
+		return nil, errors.Join(unavailable("replay letter "+one.ID, err), l.index.audit.end(ctx, entry, "undone: "+text(err.Error(), longestText)))
 	}
 	// The decision is noted before the index is changed: an index that is built anew meanwhile takes it from there.
 	if err := l.index.audit.end(ctx, entry, outcome); err != nil {
@@ -86,8 +86,8 @@ func (l *Lot) attempt(ctx context.Context, one *letter, entry string) (*letter, 
 	return now, nil
 }
 
-// request leaves the replay to the process that can do it, and waits a moment for it.
-func (l *Lot) request(ctx context.Context, id, by, entry string) (*letter, error) {
+// request leaves the replay to the process that can do it, and waits for it.
+func (l *Lot) request(ctx context.Context, id, by, entry string, wait time.Duration) (*letter, error) {
 	now := schemas.At(time.Now())
 	asked, err := l.index.change(ctx, id, func(one *letter) bool {
 		one.Request = &request{By: by, At: now, Entry: entry}
@@ -96,7 +96,7 @@ func (l *Lot) request(ctx context.Context, id, by, entry string) (*letter, error
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -140,7 +140,7 @@ const pageOfReplays = 100
 func (l *Lot) replayAll(ctx context.Context, b bulk) (Summary, error) {
 	sum := Summary{Verdicts: map[Verdict]int{}}
 	b.filter.Status = Parked
-	pace := rate.NewLimiter(rate.Limit(b.rate), 1)
+	turn := turn{pace: rate.NewLimiter(rate.Limit(b.rate), 1), wait: answerWithin, by: b.by}
 	for after, more := "", true; more; {
 		about := map[string]subject{}
 		var letters []*letter
@@ -160,7 +160,7 @@ func (l *Lot) replayAll(ctx context.Context, b bulk) (Summary, error) {
 			if b.dryRun || !l.own(one) || verdict == Unreadable {
 				continue
 			}
-			done, err := l.replayNext(ctx, one, verdict, pace, b.by)
+			done, err := l.replayNext(ctx, one, verdict, &turn)
 			if err != nil {
 				return sum, err
 			}
@@ -172,16 +172,28 @@ func (l *Lot) replayAll(ctx context.Context, b bulk) (Summary, error) {
 	return sum, nil
 }
 
-func (l *Lot) replayNext(ctx context.Context, one *letter, verdict Verdict, pace *rate.Limiter, by string) (done bool, err error) {
+// turn is how the letters of a replay by filter follow one another.
+type turn struct {
+	pace *rate.Limiter
+	wait time.Duration // for another process; none once one was waited for in vain
+	by   string
+}
+
+func (l *Lot) replayNext(ctx context.Context, one *letter, verdict Verdict, t *turn) (done bool, err error) {
 	if verdict == Outdated {
 		return false, l.supersede(ctx, one)
 	}
-	if err := pace.Wait(ctx); err != nil {
+	if err := t.pace.Wait(ctx); err != nil {
 		return false, fmt.Errorf("replay by filter: %w", err)
 	}
-	now, err := l.replay(ctx, one.ID, by)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, errForeign) {
+	now, err := l.replay(ctx, one.ID, t.by, t.wait)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, errForeign):
 		return false, nil
+	case err != nil:
+		return false, err
+	case now.Request != nil:
+		t.wait = 0
 	}
-	return err == nil && now.Status == Replayed, err
+	return now.Status == Replayed, nil
 }

@@ -122,7 +122,7 @@ func (l *Lot) history(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (l *Lot) replayOne(w http.ResponseWriter, r *http.Request) error {
-	one, err := l.replay(r.Context(), r.PathValue("id"), admin.Subject(r.Context()))
+	one, err := l.replay(r.Context(), r.PathValue("id"), admin.Subject(r.Context()), answerWithin)
 	if err != nil {
 		return problem(err)
 	}
@@ -188,7 +188,7 @@ func (l *Lot) replayMany(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	// It takes as long as it takes; whoever asked can leave, which ends it.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) //nolint:errcheck // a server without deadlines has none to lift
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a server without deadlines has none to lift
 	sum, err := l.replayAll(r.Context(), b)
 	if err != nil {
 		return problem(err)
