@@ -298,6 +298,7 @@ func TestAReplayWaitsForTheProcessThatRunsTheGroup(t *testing.T) {
 
 func TestPausedItIndexesNothing(t *testing.T) {
 	b := setup(t)
+	b.whole()
 	foreign(b, "u1")
 	b.one("userId=u1")
 	must(t, b.runner.Pause(deadletter.Group))

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
@@ -194,6 +195,15 @@ func (b *bundle) call(method, path, body string, into any) (status int) {
 		}
 	}
 	return w.Code
+}
+
+// whole waits until the index was built from the topic.
+func (b *bundle) whole() {
+	b.t.Helper()
+	await(b.t, "the index is whole", func() bool {
+		n, err := b.db.Collection(deadletter.Collection).CountDocuments(b.t.Context(), bson.D{{Key: "_id", Value: "-"}})
+		return err == nil && n == 1
+	})
 }
 
 // list is what the query finds.
