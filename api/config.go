@@ -53,6 +53,7 @@ func readConfig() (config, error) {
 
 func help(w io.Writer) error {
 	if _, err := fmt.Fprint(w, "api answers the REST and WebSocket calls of carts and books, and relays their changes to Kafka.\n"+
+		"\n  api                        serves\n  api recover --accept-loss  opens shards that wait for a Kafka that won't come back, and prints what is given up\n\n"+
 		"It takes its settings from the environment:\n\n"); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,8 +30,9 @@ func main() {
 		}
 		return
 	}
-	if len(os.Args) > 1 {
-		fmt.Fprintf(os.Stderr, "api: %q is no argument; see api --help\n", os.Args[1])
+	accept := slices.Equal(os.Args[1:], []string{"recover", "--accept-loss"})
+	if len(os.Args) > 1 && !accept {
+		fmt.Fprintf(os.Stderr, "api: %q is no command; see api --help\n", strings.Join(os.Args[1:], " "))
 		os.Exit(2)
 	}
 	cfg, err := readConfig()
@@ -41,7 +43,12 @@ func main() {
 	log := cfg.Log.Logger(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, cfg, log); err != nil {
+	if accept {
+		err = acceptLoss(ctx, cfg, os.Stdout, log)
+	} else {
+		err = run(ctx, cfg, log)
+	}
+	if err != nil {
 		log.Error("api ends", "error", err)
 		os.Exit(1)
 	}

@@ -54,6 +54,7 @@ type Recovery struct {
 	Config
 	tails   tails
 	metrics *metrics
+	given   []Given // under AcceptLoss
 }
 
 // New returns a Recovery. Its Run must run for shards to open.
@@ -74,7 +75,7 @@ func (r *Recovery) Run(ctx context.Context) error {
 		lost, _ := r.tails.waiting()
 		if known := r.Store.ReplicationIDs(ctx); recovering > 0 || !looked || lost > 0 || !maps.Equal(known, servers) {
 			servers = known
-			if err := r.pass(ctx); err != nil {
+			if _, err := r.pass(ctx); err != nil {
 				return err
 			}
 		}
@@ -87,11 +88,11 @@ func (r *Recovery) Run(ctx context.Context) error {
 	}
 }
 
-// pass looks at every node once.
-func (r *Recovery) pass(ctx context.Context) error {
+// pass looks at every node once. It returns how many of them stay closed in part, and an error that no waiting can cure.
+func (r *Recovery) pass(ctx context.Context) (failed int, err error) {
 	if err := r.Store.CheckShards(ctx); err != nil {
 		if errors.Is(err, cart.ErrShards) {
-			return err
+			return 0, err
 		}
 		// Its node may be away while others are there: they go on.
 		r.Log.DebugContext(ctx, "the number of shards can't be compared yet", "error", err)
@@ -104,11 +105,14 @@ func (r *Recovery) pass(ctx context.Context) error {
 		if closing := node.Close(); err == nil {
 			err = closing
 		}
+		if err != nil || here > 0 {
+			failed++
+		}
 		if err != nil && ctx.Err() == nil {
 			r.Log.WarnContext(ctx, "recovery will be tried again", "shards", len(node.Shards), "error", err)
 		}
 	}
-	return nil
+	return failed, nil
 }
 
 // found is one shard as it was looked at.
@@ -221,6 +225,9 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 		}
 		if !f.lost() && !brought && !r.AcceptLoss {
 			continue
+		}
+		if r.AcceptLoss && (f.lost() || !brought) {
+			r.given = append(r.given, Given{Shard: f.shard, Lost: f.lost(), Generation: g.Number})
 		}
 		if err := serve(ctx, n, f, g, offset); err != nil {
 			return err

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -281,11 +282,8 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 				}
 				_ = n.Close()
 			}
-			d.runWith(t, s, recovery.Config{Instance: "one", AcceptLoss: accept, Kafka: kadm.NewClient(away), Options: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1")}})
-			if accept {
-				eventually(t, "a cart without its tail", served(s, "u1", 0))
-				return
-			}
+			unreached := recovery.Config{Instance: "one", Kafka: kadm.NewClient(away), Options: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1")}}
+			d.runWith(t, s, unreached)
 			eventually(t, "a refusal", func() error {
 				_, err := s.Get(t.Context(), "u1")
 				var u *cart.Unavailable
@@ -294,6 +292,16 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 				}
 				return nil
 			})
+			if accept {
+				unreached.Store, unreached.Carts, unreached.AcceptLoss, unreached.Instance = d.open(t, 8), d.carts, true, "operator"
+				unreached.Log = slog.New(slog.DiscardHandler)
+				given, err := recovery.New(unreached).Accept(t.Context())
+				if err != nil || len(given) != 8 || given[0].Lost {
+					t.Fatalf("%+v, %v; want all 8 shards", given, err)
+				}
+				eventually(t, "a cart without its tail", served(s, "u1", 0))
+				return
+			}
 			back := d.open(t, 8) // an instance that reaches Kafka
 			d.runWith(t, back, recovery.Config{Instance: "two", Kafka: kadm.NewClient(d.kafka), Options: []kgo.Opt{kgo.SeedBrokers(d.kafka.OptValue(kgo.SeedBrokers).([]string)...)}})
 			eventually(t, "the cart with its tail", served(back, "u1", 3))
