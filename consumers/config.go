@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"cartstream/consumers/parking"
 	"cartstream/schemas/env"
 )
 
@@ -16,6 +17,9 @@ type config struct {
 	OpsAddr string `env:"OPS_ADDR" envDefault:":8090" help:"where health, readiness and metrics are served"`
 
 	PprofAddr string `env:"CONSUMERS_PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
+
+	SpoolDir   string `env:"SPOOL_DIR" help:"a volume for dead letters that neither Kafka nor MongoDB takes; none, where unset"`
+	SpoolLimit int64  `env:"SPOOL_LIMIT_MIB" envDefault:"256" help:"most that SPOOL_DIR holds, in MiB"`
 
 	Redis     env.Redis
 	Kafka     env.Kafka
@@ -33,6 +37,14 @@ type config struct {
 func readConfig() (config, error) {
 	var c config
 	err := env.Parse(&c)
+	if c.SpoolLimit < 1 {
+		err = errors.Join(err, errors.New("SPOOL_LIMIT_MIB is at least 1"))
+	}
+	if c.SpoolDir != "" {
+		if fault := parking.CheckDir(c.SpoolDir); fault != nil {
+			err = errors.Join(err, fmt.Errorf("SPOOL_DIR takes no files: %w", fault))
+		}
+	}
 	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.Mail.Addr, c.Links, c.JWT))
 }
 

@@ -62,8 +62,13 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 	for _, c := range chosen {
 		consumers = append(consumers, c.declare(e, registry, log.With("consumer", c.name)))
 	}
+	parker, closeParker, err := newParker(cfg, kafka, letters, registry, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeParker()) }()
 	r, err := runner.New(runner.Config{
-		Kafka: kafka, DeadLetters: schemas.CartDLQ, Logger: log, Registerer: registry,
+		Kafka: kafka, DeadLetters: schemas.CartDLQ, Parker: parker, Logger: log, Registerer: registry,
 	}, consumers...)
 	if err != nil {
 		return err
@@ -101,6 +106,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.Run(serving) })
+	g.Go(func() error { return parker.Run(serving) })
 	if cfg.PprofAddr != "" {
 		g.Go(func() error { return profile(serving, cfg.PprofAddr) })
 	}
