@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"consumers/booksync":       {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/deadletter":     {"api/cart", "consumers/admin", "consumers/runner", "schemas/..."},
 	"consumers/deadletter/dlq": {"consumers/deadletter", "schemas/..."},
+	"consumers/parking":        {"consumers/runner"},
 	"consumers/persist":        {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/push":           {"api/cart", "consumers/runner", "schemas/..."},
 	"consumers/reconcile":      {"api/cart", "consumers/admin", "consumers/runner", "schemas/..."},
