@@ -135,9 +135,10 @@ func (s *Store) Step(ctx context.Context, shard int, book, instance string, limi
 	return Step{}, unavailable("", fmt.Errorf("walk over the holders of %s in shard %d: script answered %v", book, shard, answer))
 }
 
-// DropWalk ends the walk for a book that no catalogue knows. The error is an *Unavailable.
+// DropWalk ends the walk for a book that no catalogue knows, unless the shard has learned of it meanwhile. The error is an
+// *Unavailable.
 func (s *Store) DropWalk(ctx context.Context, shard int, book string) error {
-	return s.unqueue(ctx, shard, book, "")
+	return s.unqueue(ctx, shard, book, "", s.nodes.facts(shard, book))
 }
 
 // Refreshed says that every book that the shard knows was compared with the catalogue since Walks returned refresh. The
@@ -146,8 +147,8 @@ func (s *Store) Refreshed(ctx context.Context, shard int, refresh string) error 
 	return s.unqueue(ctx, shard, refreshField, refresh)
 }
 
-func (s *Store) unqueue(ctx context.Context, shard int, field, held string) error {
-	keys := []string{s.nodes.generation(shard), s.nodes.walks(shard)}
+func (s *Store) unqueue(ctx context.Context, shard int, field, held string, unless ...string) error {
+	keys := append([]string{s.nodes.generation(shard), s.nodes.walks(shard)}, unless...)
 	_, answer, err := s.run(ctx, shard, scriptUnqueue, keys, field, held)
 	if err == nil && answer != "ok" {
 		err = fmt.Errorf("script answered %v", answer)

@@ -240,3 +240,17 @@ func TestAnAddThatRacesAChangeEndsAtTheNewestFacts(t *testing.T) {
 	s.handle(s.shelf.put("b1", func(b *schemas.Book) { b.UnitPrice = 4711 }))
 	s.follow("b1", all)
 }
+
+func TestAWalkIsDroppedOnlyWhereTheShardKnowsNothing(t *testing.T) {
+	s := onRedis(t, enginetest.Redis(t))
+	shard := s.ShardOf("u1")
+	s.handle(s.shelf.put("b1", func(*schemas.Book) {}))
+	_, err := s.Add(t.Context(), cart.Request{User: "u1"}, "b1", 1)
+	must(t, err)
+	// Learned directly, so that the walk waits until the next look, a second from the last one at most.
+	s.shelf.put("b1", func(b *schemas.Book) { b.UnitPrice = 4711 })
+	_, err = s.Learn(t.Context(), shard, []schemas.Book{s.shelf.get("b1")})
+	must(t, err)
+	must(t, s.DropWalk(t.Context(), shard, "b1"))
+	s.follow("b1", []string{"u1"})
+}
