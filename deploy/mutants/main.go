@@ -56,25 +56,26 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	h := &hunt{root: root, sound: map[catcher]error{}, out: out}
-	var survived []string
+	var survived, untried []string
 	for _, m := range chosen {
 		began := time.Now()
 		err := h.one(ctx, m)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, errSurvived) {
-			survived = append(survived, m.name)
-		} else if err != nil {
-			return err
-		}
 		said := "caught by"
-		if err != nil {
-			said = "NOT caught by"
+		switch {
+		case errors.Is(err, errSurvived):
+			survived, said = append(survived, m.name), "NOT caught by"
+		case err != nil:
+			untried, said = append(untried, m.name), fmt.Sprintf("could not be tried: %v, by", err)
 		}
 		if _, err := fmt.Fprintf(out, "%-24s %s %s (%.0f s)\n", m.name, said, m.caught, time.Since(began).Seconds()); err != nil {
 			return err
 		}
+	}
+	if len(untried) > 0 {
+		return fmt.Errorf("%w: %s; not tried: %s", errSurvived, strings.Join(survived, ", "), strings.Join(untried, ", "))
 	}
 	if len(survived) > 0 {
 		return fmt.Errorf("%w: %s", errSurvived, strings.Join(survived, ", "))

@@ -37,7 +37,7 @@ var mutants = []mutant{
 	{
 		name: "walk-not-resumed", breaks: "a walk over a book's carts ends with its first step",
 		edits:  []edit{{"api/cart/lua/step.lua", "if seen == #users and seen < most then\n", "if seen > 0 then\n"}},
-		caught: catcher{folder: "consumers/booksync", test: "TestCartsFollowTheirBooksOnRedis"},
+		caught: catcher{folder: "api/cart", test: "TestAnyTurnsOfWalksAndMutationsEndAtTheNewestFacts"},
 	},
 
 	// --- The relay
