@@ -55,6 +55,7 @@ func listen(ctx context.Context, addr string, e *engines, admin http.Handler, re
 		return nil, fmt.Errorf("OPS_ADDR: %w", err)
 	}
 	o := &ops{listener: listener, log: log, probes: e.probes()}
+	registry.MustRegister(&engineStates{o.ask})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})

@@ -40,6 +40,9 @@ type meter struct {
 
 func (m *metrics) of(name string) *meter {
 	consumer := prometheus.Labels{"consumer": name}
+	for _, class := range []string{ClassUndecodable, ClassRejected, ClassExhausted} {
+		m.parked.WithLabelValues(name, class) // an increase needs the zero before it
+	}
 	return &meter{
 		records: m.records.With(consumer), batches: m.batches.With(consumer), retries: m.retries.With(consumer),
 		parked: m.parked.MustCurryWith(consumer),
