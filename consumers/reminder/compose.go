@@ -89,8 +89,8 @@ func (c *composer) compose(r schemas.Reminder, contact cart.Contact, now time.Ti
 	m.Subject(filled.Subject)
 	m.SetDateWithValue(now)
 	m.SetMessageIDWithValue(c.messageID(r))
-	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: nothing that answers by itself should
-	m.SetGenHeader(mail.HeaderListUnsubscribe, "<"+unsubscribe+">")
+	m.SetGenHeader("Auto-Submitted", "auto-generated")                          // RFC 3834: nothing that answers by itself should
+	m.SetGenHeaderPreformatted(mail.HeaderListUnsubscribe, "<"+unsubscribe+">") // on one line: not every reader unfolds it
 	m.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
 	var plain, rich strings.Builder
 	if err := errors.Join(c.text.Execute(&plain, filled), c.html.Execute(&rich, filled)); err != nil {

@@ -166,3 +166,16 @@ func TestOnlyAnAddressBeyondASCIINeedsSMTPUTF8(t *testing.T) {
 		}
 	}
 }
+
+// Many a program that looks for the link reads lines, not fields.
+func TestTheLinkIsOnOneLine(t *testing.T) {
+	relay := newRelay(t, rules{})
+	var raw string
+	relay.now(rules{raw: func(mail string) { raw = mail }})
+	b := setup(t, relay)
+	must(t, b.handle(t, b.idle("u1", 7)))
+	want := "\r\nList-Unsubscribe: <" + public + "/v1/reminders/unsubscribe?token=" + b.links.Unsubscribe("u1") + ">\r\n"
+	if !strings.Contains(raw, want) {
+		t.Errorf("%q is missing in\n%s", want, raw)
+	}
+}

@@ -117,7 +117,7 @@ func TestEnginesThatAreAwayAreWaitedFor(t *testing.T) {
 		must(t, b.handle(t, r))
 	})
 	t.Run("MongoDB", func(t *testing.T) {
-		b := setup(t, newRelay(t, rules{}))
+		b := setupStoppable(t, newRelay(t, rules{}))
 		r := b.idle("u1", 7)
 		b.mongodb.Stop()
 		again(t, b.handle(t, r))
@@ -131,7 +131,7 @@ func TestEnginesThatAreAwayAreWaitedFor(t *testing.T) {
 		}
 	})
 	t.Run("MongoDB, as soon as the mail was sent: it isn't sent again", func(t *testing.T) {
-		b := setup(t, newRelay(t, rules{}))
+		b := setupStoppable(t, newRelay(t, rules{}))
 		b.relay.now(rules{data: func(string) error { b.mongodb.Stop(); return nil }})
 		r := b.idle("u1", 7)
 		for range 2 {
@@ -173,7 +173,7 @@ func insist(t *testing.T, m *reminder.Mailer, r schemas.Reminder) {
 
 // The crash that may repeat a mail: the relay took it, and the process ended before anything was kept.
 func TestARepeatedMailIsRecognised(t *testing.T) {
-	b := setup(t, newRelay(t, rules{}))
+	b := setupStoppable(t, newRelay(t, rules{}))
 	b.relay.now(rules{data: func(string) error { b.mongodb.Stop(); return nil }})
 	r := b.idle("u1", 7)
 	again(t, b.handle(t, r))

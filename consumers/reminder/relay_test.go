@@ -1,6 +1,7 @@
 package reminder_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -46,6 +47,7 @@ type rules struct {
 	rcpt  func(to string) error
 	// data is called when the mail was read; drop and stall then end the connection, or never answer.
 	data  func(to string) error
+	raw   func(mail string) // sees all of it
 	drop  func(to string) bool
 	stall func(to string) bool
 }
@@ -169,7 +171,14 @@ func (s *session) Data(r io.Reader) error {
 		_ = s.conn.Conn().Close()
 		return errors.New("dropped")
 	}
-	m, err := mail.ReadMessage(r)
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if rule.raw != nil {
+		rule.raw(string(raw))
+	}
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}

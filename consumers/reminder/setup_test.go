@@ -32,7 +32,7 @@ type bundle struct {
 	relay   *relay
 	carts   *carts
 	db      *mongo.Database
-	mongodb *enginetest.Server
+	mongodb *enginetest.Server // of setupStoppable
 	links   *link.Signer
 	metrics *prometheus.Registry
 	log     *locked
@@ -41,9 +41,21 @@ type bundle struct {
 // setup returns a Mailer whose settings are changed as the test wants it.
 func setup(t *testing.T, r *relay, changes ...func(*env.Mail)) *bundle {
 	t.Helper()
-	b := &bundle{relay: r, carts: &carts{all: map[string]cart.Contact{}}, metrics: prometheus.NewRegistry(), log: &locked{}}
-	b.mongodb = enginetest.EmbeddedMongo(t)
-	b.db = open(t, b.mongodb.Addr)
+	return setupOn(t, open(t, enginetest.Mongo(t)), r, changes...)
+}
+
+// setupStoppable is setup with a MongoDB that the test can stop.
+func setupStoppable(t *testing.T, r *relay) *bundle {
+	t.Helper()
+	mongodb := enginetest.EmbeddedMongo(t)
+	b := setupOn(t, open(t, mongodb.Addr), r)
+	b.mongodb = mongodb
+	return b
+}
+
+func setupOn(t *testing.T, db *mongo.Database, r *relay, changes ...func(*env.Mail)) *bundle {
+	t.Helper()
+	b := &bundle{relay: r, db: db, carts: &carts{all: map[string]cart.Contact{}}, metrics: prometheus.NewRegistry(), log: &locked{}}
 	var err error
 	b.links, err = link.New(env.Links{Secret: "l1nk"}, env.JWT{})
 	must(t, err)

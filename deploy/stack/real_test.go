@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"net/http"
+	netmail "net/mail"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,6 +22,7 @@ func TestWhatUpPrintsEndsInAFrame(t *testing.T) {
 	}
 	c := newCheckout(t)
 	c.root = root
+	t.Setenv("REMIND_AFTER", "2s")
 	printed := c.must("up", "--free-ports", "--embedded")
 	contains(t, c.progress.String(), "the catalogue was empty", "sample books added")
 
@@ -53,6 +57,30 @@ func TestWhatUpPrintsEndsInAFrame(t *testing.T) {
 		t.Fatalf("watch ended with %v", err)
 	}
 
+	t.Run("the cart left alone becomes a mail, whose link ends the reminders", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		got := mail(ctx, t, c.stack().path("data", "mail"))
+		if to := got.Header.Get("To"); to != "<"+demoUser+"@example.com>" {
+			t.Errorf("it goes to %s", to)
+		}
+		link := strings.Trim(got.Header.Get("List-Unsubscribe"), "<>")
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			req, err := http.NewRequestWithContext(ctx, method, link, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s %s is answered %s", method, link, resp.Status)
+			}
+		}
+	})
+
 	t.Run("after a restart everything is still there", func(t *testing.T) {
 		c.out = &output{}
 		c.must("down")
@@ -68,4 +96,31 @@ func TestWhatUpPrintsEndsInAFrame(t *testing.T) {
 		cancel()
 		<-watching
 	})
+}
+
+// mail waits for the first mail in the directory.
+func mail(ctx context.Context, t *testing.T, dir string) *netmail.Message {
+	t.Helper()
+	for {
+		files, err := filepath.Glob(filepath.Join(dir, "*.eml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) > 0 {
+			b, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := netmail.ReadMessage(strings.NewReader(string(b)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		select {
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+			t.Fatal("no mail came")
+		}
+	}
 }
