@@ -91,7 +91,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	carts, err := cart.Open(cart.Options{
 		Redis: redis, Shards: cfg.Redis.Shards, Currency: cfg.Currency.Code,
 		Limits:    cart.Limits{Quantity: cfg.MaxQuantity, Lines: cfg.MaxLines},
-		Catalogue: books.Cache(), KeepAnswers: cfg.KeepAnswers, RemindAfter: cfg.Reminders.After,
+		Catalogue: books.Cache(), KeepAnswers: cfg.KeepAnswers, MemoryLimit: cfg.Redis.MemoryFull, RemindAfter: cfg.Reminders.After,
 		AckKafka: cfg.Ack == "kafka", Log: log,
 	})
 	if err != nil {

@@ -48,7 +48,8 @@ func (e *engines) open(cfg config, log *slog.Logger) error {
 		return err
 	}
 	e.carts, err = cart.Open(cart.Options{
-		Redis: options, Shards: cfg.Redis.Shards, Currency: cfg.Currency.Code, RemindAfter: cfg.Reminders.After, Log: log,
+		Redis: options, Shards: cfg.Redis.Shards, Currency: cfg.Currency.Code, RemindAfter: cfg.Reminders.After,
+		MemoryLimit: cfg.Redis.MemoryFull, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("open carts: %w", err)

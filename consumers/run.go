@@ -111,6 +111,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 		g.Go(func() error { return profile(serving, cfg.PprofAddr) })
 	}
 	g.Go(func() error { return agree(ctx, log, e.carts.CheckShards) })
+	g.Go(func() error { return e.carts.Run(ctx) })
 	g.Go(func() error {
 		defer stopServing()
 		context.AfterFunc(ctx, o.drain)

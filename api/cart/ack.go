@@ -83,9 +83,12 @@ func (p *positions) get(shard int) (position, <-chan struct{}) {
 	return p.shards[shard], p.next[shard]
 }
 
-// Run listens to how far other instances relay, which is what mutations wait for under AckKafka, until ctx ends. It
-// returns nil.
+// Run watches how full Redis is, and listens to how far other instances relay, which is what mutations wait for under
+// AckKafka, until ctx ends. It returns nil.
 func (s *Store) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watchMemory(ctx) })
+	defer watching.Wait()
 	f := s.Feed(relayedElsewhere{s.relayed})
 	if s.AckKafka {
 		for shard := range s.nodes.shards() {

@@ -13,10 +13,12 @@ import (
 	"cartstream/schemas"
 )
 
-// swallower stands before a Redis. Where armed, it takes the next answer and cuts its connection instead.
+// swallower stands before a Redis. Where armed, it takes the next answer, and gives another instead, or cuts the connection
+// where it has none.
 type swallower struct {
 	net.Listener
-	armed atomic.Bool
+	armed   atomic.Bool
+	instead string
 }
 
 func swallow(t *testing.T, redis string) *swallower {
@@ -54,8 +56,14 @@ func (s *swallower) answer(client, server net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := server.Read(buffer)
-		if err != nil || s.armed.CompareAndSwap(true, false) {
+		if err != nil {
 			return
+		}
+		if s.armed.CompareAndSwap(true, false) {
+			if s.instead == "" {
+				return
+			}
+			n = copy(buffer, "-"+s.instead+"\r\n")
 		}
 		if _, err := client.Write(buffer[:n]); err != nil {
 			return
@@ -102,6 +110,38 @@ func TestWhatFollowsALostAnswerIsOfUnknownOutcome(t *testing.T) {
 			var mismatch *cart.VersionMismatch
 			if errors.Is(err, cart.ErrLineNotFound) || errors.As(err, &mismatch) {
 				t.Fatalf("%v also counts as a refusal", err)
+			}
+		})
+	}
+}
+
+func TestAServerThatRefusesDidNothing(t *testing.T) {
+	for claim, answer := range map[string]string{
+		"it loads its data":               "LOADING Redis is loading the dataset in memory",
+		"it can't write its disk":         "MISCONF Errors writing to the AOF file: No space left on device",
+		"it has no memory":                "OOM command not allowed when used memory > 'maxmemory'.",
+		"it is a replica":                 "READONLY You can't write against a read only replica.",
+		"a script takes too long":         "BUSY Redis is busy running a script.",
+		"its cluster is down":             "CLUSTERDOWN The cluster is down",
+		"its master is away":              "MASTERDOWN Link with MASTER is down",
+		"too few replicas follow":         "NOREPLICAS Not enough good replicas to write.",
+		"a slot is half moved":            "TRYAGAIN Multiple keys request during rehashing of slot",
+		"it wants a password":             "NOAUTH Authentication required.",
+		"it ran the script up to a fault": "ERR user_script:1: Script attempted to access a non local key in a cluster node",
+	} {
+		t.Run(claim, func(t *testing.T) {
+			proxy := swallow(t, enginetest.Redis(t))
+			proxy.instead = answer
+			s := open(t, nil, proxy.Addr().String())
+			raise(t, s, cart.Ready)
+			if _, err := s.Get(t.Context(), "u1"); err != nil {
+				t.Fatal(err)
+			}
+			proxy.armed.Store(true)
+			_, err := s.Add(t.Context(), cart.Request{User: "u1"}, "emma", 1)
+			var u *cart.Unavailable
+			if !errors.As(err, &u) || u.Applied != cart.NotApplied || u.RetryAfter <= 0 || !errors.Is(err, schemas.ErrUnavailable) {
+				t.Fatalf("%v, want unavailable, and not applied", err)
 			}
 		})
 	}

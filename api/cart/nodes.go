@@ -49,6 +49,21 @@ func (n *nodes) node(ctx context.Context, shard int) (*redis.Client, error) {
 	return client, nil
 }
 
+// each calls do with the client of every server that is known, one after the other.
+func (n *nodes) each(ctx context.Context, do func(*redis.Client)) {
+	if n.single != nil {
+		do(n.single)
+		return
+	}
+	var one sync.Mutex
+	_ = n.cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error { // what isn't known can't be asked
+		one.Lock()
+		defer one.Unlock()
+		do(c)
+		return nil
+	})
+}
+
 // byNode groups shards by the server that holds them, leaving out those whose server isn't known.
 func (n *nodes) byNode(ctx context.Context, shards []int) map[*redis.Client][]int {
 	groups := map[*redis.Client][]int{}
@@ -79,6 +94,11 @@ func (n *nodes) close() error { return n.universal().Close() }
 // don't answer, or that answer but aren't set up to keep carts: what they hold is the truth, so it must outlive a restart
 // and never be evicted.
 func (s *Store) Ping(ctx context.Context) (notice string, err error) {
+	defer func() {
+		if err == nil && s.full.count.Load() > 0 {
+			notice = "memory is nearly full: changes are refused"
+		}
+	}()
 	if s.nodes.single != nil {
 		return durability(ctx, s.nodes.single)
 	}

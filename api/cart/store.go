@@ -28,6 +28,8 @@ type Options struct {
 	// RemindAfter is how long a cart is left alone before its user is reminded: the idle index keeps time in parts of it.
 	// A week if 0.
 	RemindAfter time.Duration
+	// MemoryLimit is the share of a node's memory from which on it takes no changes; 0.9 if 0. Run watches it.
+	MemoryLimit float64
 	// AckKafka answers a mutation only once Kafka has its event.
 	AckKafka bool
 	Log      *slog.Logger
@@ -53,6 +55,7 @@ type Store struct {
 	unready chan struct{}
 	closed  chan struct{}
 	agreed  atomic.Bool // on the number of shards
+	full    fullNodes
 	relayed *positions
 }
 
@@ -120,6 +123,9 @@ func (s *Store) runUnder(ctx context.Context, under *loaded, shard int, which sc
 		client, err := s.nodes.node(ctx, shard)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", errNotSent, err)
+		}
+		if which.grows() && s.full.has(client) {
+			return nil, nil, fmt.Errorf("%w: %w", errNotSent, errFull)
 		}
 		args := make([]any, 0, 3+len(keys)+len(argv))
 		args = append(args, "EVALSHA", l.sha[which], len(keys))

@@ -19,7 +19,7 @@ type settings struct {
 
 func TestEveryFaultIsToldAtOnceByItsVariable(t *testing.T) {
 	for name, value := range map[string]string{
-		"TOPIC_PARTITIONS": "many", "SHARDS": "0", "MONGODB_URI": "mongodb://user:s3cret@host", "CURRENCY": "euro",
+		"TOPIC_PARTITIONS": "many", "SHARDS": "0", "REDIS_MEMORY_FULL": "1.5", "MONGODB_URI": "mongodb://user:s3cret@host", "CURRENCY": "euro",
 		"LOG_FORMAT": "xml", "KAFKA_SASL_MECHANISM": "MD5", "JWT_SECRET": "",
 	} {
 		t.Setenv(name, value)
@@ -28,7 +28,7 @@ func TestEveryFaultIsToldAtOnceByItsVariable(t *testing.T) {
 	if err == nil {
 		t.Fatal("nothing is wrong with it")
 	}
-	for _, name := range []string{"TOPIC_PARTITIONS", "SHARDS", "MONGODB_URI", "CURRENCY", "LOG_FORMAT", "KAFKA_SASL_MECHANISM", "JWT_SECRET"} {
+	for _, name := range []string{"TOPIC_PARTITIONS", "SHARDS", "REDIS_MEMORY_FULL", "MONGODB_URI", "CURRENCY", "LOG_FORMAT", "KAFKA_SASL_MECHANISM", "JWT_SECRET"} {
 		if strings.Count(err.Error(), name+" ")+strings.Count(err.Error(), name+":") != 1 {
 			t.Errorf("%s isn't named once in:\n%v", name, err)
 		}

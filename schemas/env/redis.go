@@ -19,12 +19,16 @@ type Redis struct {
 	Cluster    bool     `env:"REDIS_CLUSTER" envDefault:"false" help:"Redis Cluster even where one address is named"`
 	MasterName string   `env:"REDIS_MASTER_NAME" help:"the master's name; the addresses are those of Sentinels"`
 	Shards     int      `env:"SHARDS" envDefault:"128" help:"shards of carts; fixed once data is written"`
+	MemoryFull float64  `env:"REDIS_MEMORY_FULL" envDefault:"0.9" help:"share of a node's maxmemory, or of its host's memory, from which on changes are refused"`
 }
 
 func (r *Redis) check() []error {
 	var faults []error
 	if _, err := r.Options(); err != nil {
 		faults = append(faults, err)
+	}
+	if r.MemoryFull <= 0 || r.MemoryFull > 1 {
+		faults = append(faults, fmt.Errorf("REDIS_MEMORY_FULL is %v: more than 0, at most 1", r.MemoryFull))
 	}
 	if r.Shards < 1 || r.Shards > 16384 {
 		faults = append(faults, fmt.Errorf("SHARDS is %d: 1 to 16384", r.Shards))
