@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"cartstream/api/cart"
 	"cartstream/schemas"
 )
@@ -25,6 +27,8 @@ type Comparisons interface {
 const (
 	// knownBooks of a shard are looked up at once.
 	knownBooks = 300
+	// comparisons are made at once, so that shards that don't answer don't make the others wait one after the other.
+	comparisons = 16
 	// compareTimeout bounds what one shard's comparison may take.
 	compareTimeout = 30 * time.Second
 )
@@ -48,31 +52,43 @@ func (f *Fanout) compare(ctx context.Context) {
 // settle makes the comparisons that are due. What it read of the catalogue for one shard does for the next: it is at least
 // as new as what any of them missed.
 func (f *Fanout) settle(ctx context.Context) error {
-	all := f.debts.due()
-	seen := map[string]schemas.Book{}
+	seen := &found{books: map[string]schemas.Book{}}
+	comparing, ctx := errgroup.WithContext(ctx)
+	comparing.SetLimit(comparisons)
+	var mu sync.Mutex
 	var faults []error
-	for _, one := range all {
-		if f.paused.Load() || ctx.Err() != nil {
-			break
-		}
-		if err := f.settleOne(ctx, one, seen); err != nil {
-			f.meter.refreshed.WithLabelValues("failed").Inc()
-			faults = append(faults, fmt.Errorf("shard %d: %w", one.shard, err))
-			if errors.Is(err, errCatalogue) {
-				break // it is the same for all of them
+	for _, one := range f.debts.due() {
+		comparing.Go(func() error {
+			if f.paused.Load() || ctx.Err() != nil {
+				return ctx.Err()
 			}
-			continue
-		}
-		f.debts.settle(one)
-		f.meter.refreshed.WithLabelValues("done").Inc()
+			err := f.settleOne(ctx, one, seen)
+			if err == nil {
+				f.debts.settle(one)
+				f.meter.refreshed.WithLabelValues("done").Inc()
+				return nil
+			}
+			f.meter.refreshed.WithLabelValues("failed").Inc()
+			if errors.Is(err, errCatalogue) {
+				return err // it is the same for all of them
+			}
+			if !recovering(err) && ctx.Err() == nil {
+				f.debts.silence(one.shard) // until it answers a look
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			faults = append(faults, fmt.Errorf("shard %d: %w", one.shard, err))
+			return nil
+		})
 	}
-	return errors.Join(faults...)
+	err := comparing.Wait()
+	return errors.Join(append(faults, err)...)
 }
 
 var errCatalogue = errors.New("the catalogue can't be asked")
 
 // settleOne tells the shard what is newer of the books that it knows.
-func (f *Fanout) settleOne(ctx context.Context, one due, seen map[string]schemas.Book) error {
+func (f *Fanout) settleOne(ctx context.Context, one due, seen *found) error {
 	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
 	for after := ""; ; {
@@ -80,14 +96,9 @@ func (f *Fanout) settleOne(ctx context.Context, one due, seen map[string]schemas
 		if err != nil {
 			return fmt.Errorf("page through its books: %w", err)
 		}
-		if err := f.lookUp(ctx, known, seen); err != nil {
+		newer, err := f.newer(ctx, known, seen)
+		if err != nil {
 			return err
-		}
-		var newer []schemas.Book
-		for _, k := range known {
-			if b, ok := seen[k.BookID]; ok && b.Version > k.Version {
-				newer = append(newer, b)
-			}
 		}
 		if err := f.tell(ctx, one.shard, newer); err != nil {
 			return err
@@ -105,15 +116,31 @@ func (f *Fanout) settleOne(ctx context.Context, one due, seen map[string]schemas
 	return nil
 }
 
-// lookUp adds those of the books that seen lacks.
-func (f *Fanout) lookUp(ctx context.Context, known []cart.KnownBook, seen map[string]schemas.Book) error {
+// found is what was read of the catalogue. Each book is looked up once.
+type found struct {
+	mu    sync.Mutex
+	books map[string]schemas.Book
+}
+
+// newer returns those of the books that the catalogue has in a newer version.
+func (f *Fanout) newer(ctx context.Context, known []cart.KnownBook, seen *found) (newer []schemas.Book, err error) {
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
 	var missing []string
 	for _, k := range known {
-		if _, ok := seen[k.BookID]; !ok {
+		if _, ok := seen.books[k.BookID]; !ok {
 			missing = append(missing, k.BookID)
 		}
 	}
-	return f.find(ctx, missing, seen)
+	if err := f.find(ctx, missing, seen.books); err != nil {
+		return nil, err
+	}
+	for _, k := range known {
+		if b, ok := seen.books[k.BookID]; ok && b.Version > k.Version {
+			newer = append(newer, b)
+		}
+	}
+	return newer, nil
 }
 
 func (f *Fanout) find(ctx context.Context, ids []string, into map[string]schemas.Book) error {

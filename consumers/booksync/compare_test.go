@@ -109,3 +109,23 @@ func TestARefreshThatIsAskedForAgainIsMadeAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestShardsThatDoNotAnswerMakeNoComparisonOfOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 128)
+		b.shards.slow = 900 * time.Millisecond // as long as a silent Redis is waited for
+		for i := range 64 {
+			b.set(i, func(s *shard) { s.fault = errAway })
+		}
+		b.hold("b1", 1)
+		b.change("b1")
+		b.run()
+		after(10 * time.Second)
+		if n := b.metric("cartstream_booksync_refreshes_due"); n != 64 {
+			t.Errorf("%v comparisons are due, want those of the shards that don't answer", n)
+		}
+		if n := b.behind("b1", 2); n != 64 {
+			t.Errorf("%d carts are behind", n)
+		}
+	})
+}

@@ -52,6 +52,13 @@ func (d *debts) missed(shard int) {
 	d.shards[shard].owed++
 }
 
+// silence notes that the shard doesn't answer.
+func (d *debts) silence(shard int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shards[shard].silent = true
+}
+
 // answered notes that the shard can be told things again, and what it asked for. It reports whether anything is due.
 func (d *debts) answered(shard int, asked string) bool {
 	d.mu.Lock()
