@@ -100,15 +100,15 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 // judge looks at everything that is known in the end.
 func (l *load) judge(ctx context.Context, sc scenario, st *strikes, e *ending) *verdict {
 	v := l.verify(e)
-	for _, f := range e.faults.first {
-		v.faults.add("%s", f)
-	}
-	v.faults.n += e.faults.n - len(e.faults.first)
+	found := v.faults
+	v.faults = faults{}
 	if !sc.mayLose {
 		for _, o := range v.lost {
-			v.faults.add("acknowledged and lost: %v", o)
+			v.faults.add("acknowledged and lost: %v; Kafka has %v", o, e.stories[o.user].near(o.at))
 		}
 	}
+	v.faults.join(e.faults)
+	v.faults.join(found)
 	at := make([]time.Duration, len(st.losses))
 	for i, loss := range st.losses {
 		at[i] = loss.at

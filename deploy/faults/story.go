@@ -99,6 +99,19 @@ func (s *story) at(v version) *entry {
 	return nil
 }
 
+// near is the story around a version, for whoever has to find out what went wrong.
+func (s *story) near(v version) (text string) {
+	if s == nil {
+		return "nothing"
+	}
+	for _, e := range s.entries {
+		if e.number >= v.number-1 && e.number <= v.number+1 {
+			text += fmt.Sprintf("%v %s of %v, ", e.version, e.change.Type, e.change.OccurredAt)
+		}
+	}
+	return text
+}
+
 func quantities(c schemas.Cart) (q [books]int64) {
 	for _, l := range c.Items {
 		for i := range q {
