@@ -53,7 +53,8 @@ func (s *Store) Learn(ctx context.Context, shard int, books []schemas.Book) (que
 type Walks struct {
 	// Books whose holders are to be brought to the shard's facts, in no order.
 	Books []string
-	// Refresh, unless "", asks to compare every book that the shard knows with the catalogue; Refreshed takes it back.
+	// Refresh, unless "", asks to compare every book that the shard knows with the catalogue; Refreshed takes it back. There
+	// are no Books before that: after a loss the shard's facts may be older than its carts.
 	Refresh string
 }
 
@@ -95,7 +96,7 @@ const (
 	WalkDone StepState = "done"
 	// WalkBusy: another instance goes through this shard.
 	WalkBusy StepState = "busy"
-	// WalkPaused: the shard's outbox is too long to add to.
+	// WalkPaused: the shard's outbox is too long to add to, or a refresh comes first.
 	WalkPaused StepState = "paused"
 	// WalkUnknown: the shard has no facts of the book. Learn them, or DropWalk.
 	WalkUnknown StepState = "unknown"

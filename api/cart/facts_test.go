@@ -239,6 +239,13 @@ func TestARefreshStandsUntilItIsDone(t *testing.T) {
 	if err := n.Refresh(t.Context(), 0, g); err != nil {
 		t.Fatal(err)
 	}
+	do(t, func() (cart.Result, error) { return s.Add(t.Context(), cart.Request{User: "u1"}, "emma", 1) })
+	if err := cart.Know(t.Context(), s, emmaAt(2)); err != nil {
+		t.Fatal(err)
+	}
+	if step, err := s.Step(t.Context(), 0, "emma", "one", 9); err != nil || step.State != cart.WalkPaused {
+		t.Fatalf("a walk before the refresh: %+v, %v", step, err)
+	}
 	if err := s.Refreshed(t.Context(), 0, "an earlier one"); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +256,7 @@ func TestARefreshStandsUntilItIsDone(t *testing.T) {
 	if err := s.Refreshed(t.Context(), 0, w.Refresh); err != nil {
 		t.Fatal(err)
 	}
-	if w, err := s.Walks(t.Context(), 0, 9); err != nil || w.Refresh != "" {
+	if w, err := s.Walks(t.Context(), 0, 9); err != nil || w.Refresh != "" || len(w.Books) != 1 {
 		t.Fatalf("%+v, %v", w, err)
 	}
 }

@@ -7,7 +7,7 @@
 -- returns one string:
 --   on <seen> <changed>, done <seen> <changed>   the walk goes on, or has ended
 --   busy     another instance has the lease
---   paused   the outbox is too long
+--   paused   the outbox is too long, or the shard's facts have to be refreshed first
 --   unknown  the shard has no facts of the book
 --   fenced
 
@@ -25,7 +25,7 @@ if #users == 0 then
 end
 local facts = call('GET', KEYS[4])
 if not facts then return 'unknown' end
-if call('XLEN', KEYS[3]) > tonumber(ARGV[7]) then return 'paused' end
+if call('XLEN', KEYS[3]) > tonumber(ARGV[7]) or call('HEXISTS', KEYS[2], '*') == 1 then return 'paused' end
 
 facts = read(facts)
 local seen, looked, changed = 0, 0, 0
