@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"cartstream/schemas"
 )
@@ -34,7 +35,8 @@ var ErrNotFound = errors.New("no such letter")
 
 // NewIndex returns the index in the database, which it neither waits for nor closes.
 func NewIndex(db *mongo.Database) *Index {
-	primary := options.Collection().SetReadPreference(readpref.Primary())
+	// A letter may be nowhere else, and a decision is nowhere else: both must outlive a failover.
+	primary := options.Collection().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
 	return &Index{
 		letters: db.Collection(Collection, primary),
 		audit:   &audit{entries: db.Collection(AuditCollection, primary)},

@@ -311,3 +311,17 @@ func TestPausedItIndexesNothing(t *testing.T) {
 	must(t, b.runner.Resume(deadletter.Group))
 	b.one("userId=u2")
 }
+
+func TestAnIndexThatCouldNotBeBuiltIsBuiltLater(t *testing.T) {
+	e := engines(t)
+	foreign(e, "u1")
+	refused := e.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: schemas.CartDLQ, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	b := with(t, e)
+	await(t, "the topic was refused again and again", func() bool { return refused.Hits() > 3 })
+	if n, err := b.db.Collection(deadletter.Collection).CountDocuments(t.Context(), bson.D{}); err != nil || n > 0 {
+		t.Errorf("%d documents, %v", n, err)
+	}
+	refused.Remove()
+	b.whole()
+	b.one("userId=u1")
+}

@@ -221,6 +221,7 @@ func (l *Lot) rebuild(ctx context.Context) (read int, err error) {
 		fetches := cl.PollRecords(poll, pageOfReplays)
 		err := poll.Err()
 		cancel()
+		fetches.EachError(func(_ string, _ int32, fault error) { err = errors.Join(err, fault) })
 		if err != nil {
 			return read, fmt.Errorf("read %s: %w", schemas.CartDLQ, err)
 		}
