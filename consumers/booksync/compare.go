@@ -113,6 +113,7 @@ func (f *Fanout) settleOne(ctx context.Context, one due, seen *found) error {
 	if err := f.carts.Refreshed(ctx, one.shard, one.asked); err != nil {
 		return fmt.Errorf("end its refresh: %w", err)
 	}
+	f.hurry() // walks waited for it
 	return nil
 }
 

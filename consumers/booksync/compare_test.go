@@ -102,7 +102,7 @@ func TestARefreshThatIsAskedForAgainIsMadeAgain(t *testing.T) {
 		for i := range int64(3) {
 			b.change("b1")
 			b.set(1, func(s *shard) { s.refresh = fmt.Sprint(i) })
-			after(5 * time.Second)
+			after(1500 * time.Millisecond) // a look each second, and the walk at once after the comparison
 			if n := b.behind("b1", i+2, 1); n > 0 || b.refresh(1) != "" {
 				t.Errorf("%d carts are behind after refresh %d, which is %q", n, i, b.refresh(1))
 			}

@@ -13,7 +13,7 @@ import (
 type Walks interface {
 	// Servers returns the shards by the server that holds them. Those whose server isn't known are left out.
 	Servers(ctx context.Context) map[string][]int
-	// Walks returns some of the books whose walk waits in the shard.
+	// Walks returns some of the books whose walk waits in the shard; none while the shard asks for a comparison first.
 	Walks(ctx context.Context, shard, limit int) (cart.Walks, error)
 	// Step brings the next holders of the book up to what the shard knows.
 	Step(ctx context.Context, shard int, book, instance string, limit int) (cart.Step, error)

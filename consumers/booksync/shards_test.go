@@ -81,8 +81,11 @@ func (s *shards) Walks(_ context.Context, i, limit int) (cart.Walks, error) {
 	defer s.mu.Unlock()
 	s.looks++
 	one := s.all[i]
+	if one.refresh != "" {
+		return cart.Walks{Refresh: one.refresh}, one.fault
+	}
 	books := slices.Collect(maps.Keys(one.walks))
-	return cart.Walks{Books: books[:min(limit, len(books))], Refresh: one.refresh}, one.fault
+	return cart.Walks{Books: books[:min(limit, len(books))]}, one.fault
 }
 
 func (s *shards) Step(_ context.Context, i int, book, instance string, limit int) (cart.Step, error) {
@@ -102,7 +105,7 @@ func (s *shards) Step(_ context.Context, i int, book, instance string, limit int
 		return cart.Step{}, one.fault
 	case one.leased != "" && one.leased != instance:
 		return cart.Step{State: cart.WalkBusy}, nil
-	case one.paused:
+	case one.paused || one.refresh != "":
 		return cart.Step{State: cart.WalkPaused}, nil
 	case !waits:
 		return cart.Step{State: cart.WalkDone}, nil
