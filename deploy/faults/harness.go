@@ -150,7 +150,8 @@ func (v *verdict) losses(st *strikes) string {
 		lost = fmt.Sprintf("%d acknowledged ones lost that were %d · %d · %d ms old (least · median · most)",
 			len(ages), ages[0].Milliseconds(), ages[len(ages)/2].Milliseconds(), ages[len(ages)-1].Milliseconds())
 	}
-	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %s", entries, len(st.losses), slowest.Seconds(), lost)
+	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %s, %d others came to Kafka too late",
+		entries, len(st.losses), slowest.Seconds(), lost, v.superseded)
 }
 
 // age is how long before the loss that took it a change was acknowledged.

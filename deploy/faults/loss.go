@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sort"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // errNothingLost says that a loss of Redis was not one, so that the run proves nothing.
@@ -20,14 +22,15 @@ var errNothingLost = errors.New("nothing was lost")
 // recoverFor bounds how long shards may be closed after a loss.
 const recoverFor = 60 * time.Second
 
-// lose makes Redis lose something: strike takes it away, and back opens the way to what is left. That something is gone
-// is made sure of, and how long it takes until every shard is served again is noted.
-func (st *strikes) lose(ctx context.Context, strike, back func() error) error {
+// lose makes Redis lose something: cut keeps everybody off, strike takes it away, and back opens the way to what is left.
+// That something is gone is made sure of, and how long it takes until every shard is served again is noted.
+func (st *strikes) lose(ctx context.Context, cut func(), strike, back func() error) error {
+	cut()
+	l := loss{at: st.since()}
 	before, err := st.stack.written(ctx)
 	if err != nil {
 		return err
 	}
-	l := loss{at: st.since()}
 	if err := strike(); err != nil {
 		return err
 	}
@@ -51,15 +54,23 @@ func (st *strikes) lose(ctx context.Context, strike, back func() error) error {
 
 // written is how many entries all outboxes have ever had.
 func (s *stack) written(ctx context.Context) (n int64, err error) {
-	all := s.redis.ScanType(ctx, 0, "*", 1000, "stream").Iterator()
+	var names []string
+	all := s.redis.ScanType(ctx, 0, "*", 10000, "stream").Iterator()
 	for all.Next(ctx) {
-		info, err := s.redis.XInfoStream(ctx, all.Val()).Result()
-		if err != nil {
-			return 0, err
-		}
-		n += info.EntriesAdded
+		names = append(names, all.Val())
 	}
-	return n, all.Err()
+	if all.Err() != nil {
+		return 0, all.Err()
+	}
+	asked := s.redis.Pipeline()
+	for _, name := range names {
+		asked.XInfoStream(ctx, name)
+	}
+	answers, err := asked.Exec(ctx)
+	for _, a := range answers {
+		n += a.(*redis.XInfoStreamCmd).Val().EntriesAdded
+	}
+	return n, err
 }
 
 // served returns nil when every api says that it serves every shard, and shows every user's cart.
@@ -99,9 +110,8 @@ func (st *strikes) cutAOF() fault {
 		if err != nil {
 			return err
 		}
-		return st.lose(ctx, func() error {
-			end := time.Now()
-			s.toRedis.cut()
+		end := time.Now()
+		return st.lose(ctx, s.toRedis.cut, func() error {
 			if err := s.master.Kill(); err != nil {
 				return err
 			}
@@ -116,14 +126,14 @@ func (st *strikes) cutAOF() fault {
 // flush deletes everything, though the server stays and keeps its scripts.
 func (st *strikes) flush() fault {
 	return fault{"FLUSHALL", 0, func(ctx context.Context) error {
-		return st.lose(ctx, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
+		return st.lose(ctx, func() {}, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
 	}, nil}
 }
 
 // wipe takes the server's data away as well as the server.
 func (st *strikes) wipe() fault {
 	return fault{"lose all of Redis's data", 0, func(ctx context.Context) error {
-		return st.lose(ctx, func() error {
+		return st.lose(ctx, func() {}, func() error {
 			if err := st.stack.master.Kill(); err != nil {
 				return err
 			}

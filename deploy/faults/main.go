@@ -100,7 +100,7 @@ func (o settings) chosen() []scenario {
 		return scenarios
 	}
 	var chosen []scenario
-	for _, s := range slices.Concat(scenarios, awaited) {
+	for _, s := range slices.Concat(scenarios, asked) {
 		if slices.Contains(o.names, s.name) {
 			chosen = append(chosen, s)
 		}
@@ -122,7 +122,7 @@ func parseArgs(args []string, complaints io.Writer) (o settings, err error) {
 		for _, s := range scenarios {
 			_, _ = fmt.Fprintf(complaints, "  %s\n    \t%s\n", s.name, s.about)
 		}
-		for _, s := range awaited {
+		for _, s := range asked {
 			_, _ = fmt.Fprintf(complaints, "  %s (not run unless named)\n    \t%s\n", s.name, s.about)
 		}
 	}
@@ -152,7 +152,7 @@ func parseArgs(args []string, complaints io.Writer) (o settings, err error) {
 }
 
 func names() (all []string) {
-	for _, s := range slices.Concat(scenarios, awaited) {
+	for _, s := range slices.Concat(scenarios, asked) {
 		all = append(all, s.name)
 	}
 	return all

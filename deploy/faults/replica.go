@@ -59,9 +59,7 @@ func (st *strikes) promote() fault {
 		if err := pause(ctx, lag+300*time.Millisecond); err != nil {
 			return err
 		}
-		return st.lose(ctx, func() error {
-			s.toReplication.cut()
-			s.toRedis.cut()
+		return st.lose(ctx, func() { s.toReplication.cut(); s.toRedis.cut() }, func() error {
 			if err := s.master.Kill(); err != nil {
 				return err
 			}

@@ -23,6 +23,7 @@ type entry struct {
 	raw        []byte
 	quantities [books]int64
 	explained  bool // by an answer
+	superseded bool // a change under a higher epoch has the same number: this one came too late
 }
 
 // stories tells what records of cart.events.v1 say: each version first appears after all lower ones, none is missing, and
@@ -72,7 +73,7 @@ func (s *story) tell(c schemas.CartChanged, raw []byte) error {
 	case v.number > last.number+1:
 		return fmt.Errorf("%v follows %v: versions are missing", v, last)
 	case v.number <= last.number:
-		return fmt.Errorf("%v follows %v: what Kafka had was lost", v, last)
+		before = s.supersede(v)
 	}
 	after := quantities(s.cart)
 	s.known[v] = len(s.entries)
@@ -84,6 +85,20 @@ func (s *story) tell(c schemas.CartChanged, raw []byte) error {
 		return fmt.Errorf("%v (%s) changes %d lines since %v: from %v to %v", v, c.Type, n, last, before, after)
 	}
 	return nil
+}
+
+// supersede notes that changes of an older epoch, from v's number on, were lost in Redis and came to Kafka so late that v
+// was made without them, as the contract allows where they were not acknowledged. It returns the quantities before them.
+func (s *story) supersede(v version) (before [books]int64) {
+	for i := range s.entries {
+		switch e := &s.entries[i]; {
+		case e.number >= v.number:
+			e.superseded = true
+		case e.number == v.number-1 && !e.superseded:
+			before = e.quantities
+		}
+	}
+	return before
 }
 
 // at returns the newest entry of that version number that is no newer than v, nil where there is none.

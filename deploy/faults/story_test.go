@@ -41,16 +41,18 @@ func TestAStory(t *testing.T) {
 		changes []schemas.CartChanged
 		want    string // in the fault; "" for none
 	}{
-		"versions follow each other":                  {[]schemas.CartChanged{one, two, changed(1, 3, schemas.ItemRemoved, 1, 0)}, ""},
-		"a repeat says nothing new":                   {[]schemas.CartChanged{one, two, two}, ""},
-		"a repeat may not say something else":         {[]schemas.CartChanged{one, two, changed(1, 2, schemas.ItemAdded, 2, 4)}, "two contents"},
-		"a version may not be missing":                {[]schemas.CartChanged{one, changed(1, 3, schemas.ItemAdded, 2, 3)}, "1.3 came"},
-		"a higher epoch goes on with all lines":       {[]schemas.CartChanged{one, two, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2), line(2, 3))}, ""},
-		"a higher epoch may not lose a line":          {[]schemas.CartChanged{one, two, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2))}, "changes 2 lines"},
-		"a higher epoch may not take a version again": {[]schemas.CartChanged{one, two, changed(5, 2, schemas.ItemAdded, 3, 1, line(1, 2))}, "was lost"},
-		"a higher epoch may not leave a version out":  {[]schemas.CartChanged{one, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2))}, "missing"},
-		"a higher epoch says that it is whole":        {[]schemas.CartChanged{one, changed(5, 2, schemas.ItemAdded, 3, 1)}, "5.2 came"},
-		"an older change may not appear late":         {[]schemas.CartChanged{one, changed(5, 2, schemas.ItemAdded, 3, 1, line(1, 2)), changed(1, 2, schemas.ItemAdded, 3, 1)}, "came when"},
+		"versions follow each other":                    {[]schemas.CartChanged{one, two, changed(1, 3, schemas.ItemRemoved, 1, 0)}, ""},
+		"a repeat says nothing new":                     {[]schemas.CartChanged{one, two, two}, ""},
+		"a repeat may not say something else":           {[]schemas.CartChanged{one, two, changed(1, 2, schemas.ItemAdded, 2, 4)}, "two contents"},
+		"a version may not be missing":                  {[]schemas.CartChanged{one, changed(1, 3, schemas.ItemAdded, 2, 3)}, "1.3 came"},
+		"a higher epoch goes on with all lines":         {[]schemas.CartChanged{one, two, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2), line(2, 3))}, ""},
+		"a higher epoch may not lose a line":            {[]schemas.CartChanged{one, two, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2))}, "changes 2 lines"},
+		"a higher epoch may take a version again":       {[]schemas.CartChanged{one, two, changed(5, 2, schemas.ItemAdded, 3, 1, line(1, 2))}, ""},
+		"but may not take it back with what was before": {[]schemas.CartChanged{one, two, changed(5, 2, schemas.ItemAdded, 3, 1)}, "5.2 came"},
+		"nor lose a line of what was before":            {[]schemas.CartChanged{one, two, changed(1, 3, schemas.ItemAdded, 4, 1), changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2))}, "changes 2 lines"},
+		"a higher epoch may not leave a version out":    {[]schemas.CartChanged{one, changed(5, 3, schemas.ItemAdded, 3, 1, line(1, 2))}, "missing"},
+		"a higher epoch says that it is whole":          {[]schemas.CartChanged{one, changed(5, 2, schemas.ItemAdded, 3, 1)}, "5.2 came"},
+		"an older change may not appear late":           {[]schemas.CartChanged{one, changed(5, 2, schemas.ItemAdded, 3, 1, line(1, 2)), changed(1, 2, schemas.ItemAdded, 3, 1)}, "came when"},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			_, err := told(c.changes...)
@@ -77,6 +79,7 @@ func TestWhatBecameOfAnswersIsKnown(t *testing.T) {
 		"all is as it was answered":                {[]op{acknowledged(add, one, 1, 2), acknowledged(add, two, 2, 3)}, 0, 0},
 		"an answer that Kafka lacks is lost":       {[]op{acknowledged(add, one, 1, 2), acknowledged(add, two, 2, 3), acknowledged(add, beyond, 3, 1)}, 1, 0},
 		"an answer that Kafka tells otherwise too": {[]op{acknowledged(add, one, 1, 2), acknowledged(add, other, 2, 3)}, 1, 1},
+		"an answer that was superseded is lost":    {[]op{acknowledged(add, one, 1, 2), acknowledged(add, two, 2, 3)}, 1, 0},
 		"a version that nobody asked for":          {[]op{acknowledged(add, one, 1, 2)}, 0, 1},
 		"unless a call's outcome is unknown":       {[]op{acknowledged(add, one, 1, 2), {user: userID(0), kind: add, result: unknown}}, 0, 0},
 		"of the same kind":                         {[]op{acknowledged(add, one, 1, 2), {user: userID(0), kind: remove, result: unknown}}, 0, 1},
@@ -85,7 +88,12 @@ func TestWhatBecameOfAnswersIsKnown(t *testing.T) {
 		"an answer that no contract allows":        {[]op{acknowledged(add, one, 1, 2), acknowledged(add, two, 2, 3), {user: userID(0), kind: get, fault: "500"}}, 0, 1},
 	} {
 		t.Run(claim, func(t *testing.T) {
-			s, err := told(one, two)
+			changes := []schemas.CartChanged{one, two}
+			if strings.Contains(claim, "superseded") {
+				changes = append(changes, changed(5, 2, schemas.BookChangedInCart, 1, 2, []schemas.Line{}...))
+				changes[2].Whole = true
+			}
+			s, err := told(changes...)
 			if err != nil {
 				t.Fatal(err)
 			}

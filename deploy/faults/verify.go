@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type verdict struct {
 	acknowledged int
 	lost         []op // acknowledged, and not in Kafka
+	superseded   int  // changes that nobody was told of and that came to Kafka after Redis had lost them
 	faults       faults
 }
 
@@ -43,12 +45,15 @@ func (l *load) verify(e *ending) *verdict {
 			}
 		}
 		if s != nil {
-			s.unexplained(user, ops, open, &v.faults)
+			v.unexplained(user, s, ops, open)
 		}
 		l.ops[i].ops = s.possible(ops, l.began)
 	}
 	return v
 }
+
+// errSuperseded: Kafka has the change, but another one of the same number after it, which was made without it.
+var errSuperseded = errors.New("superseded under a higher epoch")
 
 // holds returns nil where Kafka tells of the change as it was answered, or where the call changed nothing and was told so.
 func (s *story) holds(o op) error {
@@ -60,6 +65,9 @@ func (s *story) holds(o op) error {
 	}
 	if i, ok := s.known[o.at]; ok && bytes.Equal(s.entries[i].raw, schemas.EncodeCartChanged(o.change)) {
 		s.entries[i].explained = true
+		if s.entries[i].superseded {
+			return errSuperseded
+		}
 		return nil
 	}
 	was := s.at(o.at)
@@ -77,9 +85,12 @@ func (s *story) holds(o op) error {
 }
 
 // unexplained finds versions that neither an answer nor a call of unknown outcome can have made.
-func (s *story) unexplained(user string, ops []op, open map[kind]int, f *faults) {
+func (v *verdict) unexplained(user string, s *story, ops []op, open map[kind]int) {
 	for _, e := range s.entries {
-		if e.explained || e.change.Type == schemas.BookChangedInCart || e.change.Type == schemas.Restored {
+		if e.superseded && !e.explained {
+			v.superseded++
+		}
+		if e.explained || e.superseded || e.change.Type == schemas.BookChangedInCart || e.change.Type == schemas.Restored {
 			continue
 		}
 		found := false
@@ -93,7 +104,7 @@ func (s *story) unexplained(user string, ops []op, open map[kind]int, f *faults)
 			}
 		}
 		if !found {
-			f.add("%s: nobody asked for %v (%s) of %s; calls: %v", user, e.version, e.change.Type, e.change.OccurredAt, around(ops, e.version))
+			v.faults.add("%s: nobody asked for %v (%s) of %s; calls: %v", user, e.version, e.change.Type, e.change.OccurredAt, around(ops, e.version))
 		}
 	}
 }
@@ -128,7 +139,7 @@ func (s *story) mayHold(o op, began time.Time) bool {
 		return false
 	}
 	for _, e := range s.entries {
-		if !e.explained && o.leaves(e.change.Type) && !e.change.OccurredAt.Before(began.Add(o.from-skew)) {
+		if !e.explained && !e.superseded && o.leaves(e.change.Type) && !e.change.OccurredAt.Before(began.Add(o.from-skew)) {
 			return true
 		}
 	}
