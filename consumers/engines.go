@@ -15,6 +15,7 @@ import (
 	"cartstream/api/cart"
 	"cartstream/consumers/deadletter"
 	"cartstream/consumers/persist"
+	"cartstream/consumers/reconcile"
 	"cartstream/consumers/reminder"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
@@ -27,10 +28,11 @@ type engines struct {
 	mongo *mongo.Database
 	kafka *kgo.Client // for topics and readiness; each consumer has one of its own
 
-	lot    *deadletter.Lot   // of this process; set before any consumer is declared
-	stored *persist.Store    // the carts in MongoDB, on these connections
-	mailer *reminder.Mailer  // nil without a relay
-	beside map[string]beside // what runs beside a consumer, by its name
+	lot        *deadletter.Lot // of this process; set before any consumer is declared
+	stored     *persist.Store  // the carts in MongoDB, on these connections
+	reconciler *reconcile.Reconciler
+	mailer     *reminder.Mailer  // nil without a relay
+	beside     map[string]beside // what runs beside a consumer, by its name
 }
 
 func connect(cfg config, log *slog.Logger) (*engines, error) {

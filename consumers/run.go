@@ -21,6 +21,7 @@ import (
 	"cartstream/consumers/admin"
 	"cartstream/consumers/deadletter"
 	"cartstream/consumers/persist"
+	"cartstream/consumers/reconcile"
 	"cartstream/consumers/runner"
 	"cartstream/schemas"
 	"cartstream/schemas/env"
@@ -46,6 +47,9 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 	if e.mailer, err = newMailer(cfg, e, registry, log); err != nil {
 		return err
 	}
+	e.reconciler = reconcile.New(reconcile.Config{
+		Carts: e.carts, Facts: e.carts, Database: e.mongo, Redis: e.redis, Sync: e.sync, Log: log.With("part", "reconcile"), Registerer: registry,
+	})
 
 	// Consumers
 
@@ -95,6 +99,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 		admin.ShardRoutes(e.carts),
 		pauses.Routes(),
 		e.lot.Routes(),
+		e.reconciler.Routes(runs{clock}),
 	)...)
 	o, err := listen(ctx, cfg.OpsAddr, e, calls, registry, log)
 	if err != nil {

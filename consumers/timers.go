@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"cartstream/consumers/reconcile"
 	"cartstream/consumers/reminder"
 	"cartstream/consumers/timer"
 )
@@ -22,6 +24,44 @@ var timers = []timed{
 		f := reminder.NewFinder(e.carts, cfg.Reminders.After, log)
 		return timer.Every(f.Interval()), f.Find, nil
 	}},
+	{recent, "changed carts: Redis ↔ MongoDB; changed books → what shards know", func(cfg config, e *engines, _ *slog.Logger) (timer.Slots, timer.Run, error) {
+		return timer.Every(cfg.Timers.ReconcileEvery), e.reconciler.Recent, nil
+	}},
+	{nightly, "all carts: Redis ↔ MongoDB; all books → what shards know", func(cfg config, e *engines, _ *slog.Logger) (timer.Slots, timer.Run, error) {
+		in, err := cfg.Timers.Location()
+		if err != nil {
+			return nil, nil, err
+		}
+		at, err := timer.Daily(cfg.Timers.NightlyAt, in)
+		return at, e.reconciler.All, err
+	}},
+}
+
+// The timers that reconcile.
+const (
+	recent  = "reconcile"
+	nightly = "nightly"
+)
+
+// runs are runs of the timers that reconcile, on whichever process.
+type runs struct{ *timer.Timer }
+
+// Trigger asks for a run of that scope.
+func (r runs) Trigger(ctx context.Context, s reconcile.Scope) error {
+	return r.Timer.Trigger(ctx, named(s))
+}
+
+// Running reports whether one runs, or was asked for and has not begun.
+func (r runs) Running(ctx context.Context, s reconcile.Scope) (bool, error) {
+	state, err := r.State(ctx, named(s))
+	return state.Running || state.Asked > state.Answered, err
+}
+
+func named(s reconcile.Scope) string {
+	if s == reconcile.All {
+		return nightly
+	}
+	return recent
 }
 
 // timed is a timer by its name, and what it does.
