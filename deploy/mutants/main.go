@@ -179,7 +179,7 @@ func (h *hunt) try(ctx context.Context, c catcher, overlay string) (failed bool,
 }
 
 func (h *hunt) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // our own command lines
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = h.root
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
