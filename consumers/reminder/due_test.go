@@ -44,6 +44,10 @@ func TestAReminderIsSentOnceAndKept(t *testing.T) {
 	if n := len(b.relay.took()); n != 2 {
 		t.Errorf("%d mails after another change and another reminder", n)
 	}
+	must(t, b.db.Collection(reminder.Collection).FindOne(t.Context(), bson.M{"_id": "u1"}).Decode(&d))
+	if d.Version != 9 {
+		t.Errorf("kept %+v", d)
+	}
 	b.hides(t)
 }
 

@@ -54,8 +54,8 @@ var stages = map[mail.SendErrReason]string{
 	mail.ErrSMTPDataClose: "the content", mail.ErrConnCheck: "NOOP", mail.ErrSMTPReset: "RSET",
 }
 
-// refused returns the failure that an error of sending to the address is.
-func refused(err error, address string) *failure {
+// refused returns the failure that an error of sending is.
+func refused(err error) *failure {
 	var s *mail.SendError
 	if !errors.As(err, &s) {
 		return &failure{stage: "sending", err: lost(err.Error())}
@@ -74,8 +74,7 @@ func refused(err error, address string) *failure {
 		return f
 	}
 	f.reply = strings.TrimSpace(strconv.Itoa(code) + " " + s.EnhancedStatusCode())
-	said = strings.ReplaceAll(strings.ToLower(said), strings.ToLower(address), "")
-	f.verdict = judge(s.Reason, code, s.EnhancedStatusCode(), said)
+	f.verdict = judge(s.Reason, code, s.EnhancedStatusCode(), strings.ToLower(said))
 	return f
 }
 

@@ -50,6 +50,8 @@ type rules struct {
 	raw   func(mail string) // sees all of it
 	drop  func(to string) bool
 	stall func(to string) bool
+	// hangUp ends the connection as soon as a mail was taken and that was said.
+	hangUp bool
 }
 
 // taken is a mail and who it was for.
@@ -138,11 +140,19 @@ func (r *relay) NewSession(c *smtp.Conn) (smtp.Session, error) {
 type session struct {
 	relay    *relay
 	conn     *smtp.Conn
+	took     bool
 	from, to string
 	utf8     bool
 }
 
-func (s *session) Reset()        { s.from, s.to = "", "" }
+// Reset is called after each mail, once its answer is written.
+func (s *session) Reset() {
+	if s.took && s.relay.rule().hangUp {
+		_ = s.conn.Conn().Close()
+	}
+	s.from, s.to = "", ""
+}
+
 func (s *session) Logout() error { return nil }
 
 func (s *session) Mail(from string, o *smtp.MailOptions) error {
@@ -198,6 +208,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.relay.mu.Lock()
 	defer s.relay.mu.Unlock()
+	s.took = true
 	s.relay.mails = append(s.relay.mails, taken{s.from, s.to, s.utf8, m})
 	return nil
 }

@@ -71,7 +71,7 @@ func (r *smtpRelay) send(ctx context.Context, m *mail.Msg, address string) error
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return refused(err, address)
+	return refused(err)
 }
 
 // sendOn sends on the session and keeps it for the next mail, or closes it.

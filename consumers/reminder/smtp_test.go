@@ -139,6 +139,7 @@ func TestAnAddressThatIsRefusedIsGivenUp(t *testing.T) {
 		"of a domain that relays no":    {rules{rcpt: says(550, smtp.EnhancedCode{5, 1, 2}, "no such domain, says relay.example")}, "", "550 5.1.2 to RCPT"},
 		"or the mail itself":            {rules{data: says(554, smtp.EnhancedCode{5, 6, 0}, "looks like spam")}, "", "554 5.6.0 to the content"},
 		"or it never could have been":   {rules{}, "hidden at example", "can't be one"},
+		"or it has a name besides":      {rules{}, "hidden <hidden@a.example>", "can't be one"},
 		"or it would be several":        {rules{}, "hidden@a.example, hidden@b.example", "can't be one"},
 		"or it would be another header": {rules{}, "hidden@a.example\r\nBcc: hidden@b.example", "can't be one"},
 	} {
@@ -177,6 +178,17 @@ func TestAConnectionIsUsedAgain(t *testing.T) {
 			t.Errorf("%d connections", n)
 		}
 	})
+}
+
+// What a relay took is sent, whatever becomes of the connection afterwards.
+func TestARelayThatHangsUpAfterAMailHasTakenIt(t *testing.T) {
+	b := setup(t, newRelay(t, rules{hangUp: true}))
+	for _, user := range []string{"u1", "u2"} {
+		must(t, b.handle(t, b.idle(user, 7)))
+	}
+	if n := len(b.relay.took()); n != 2 || b.outcomes(t, "sent") != 2 {
+		t.Errorf("%d mails, %d are known to be sent", n, b.outcomes(t, "sent"))
+	}
 }
 
 // Relays close connections that have nothing to do. That costs no mail, and no attempt.
