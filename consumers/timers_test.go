@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/redis/go-redis/v9"
 
 	"cartstream/api/cart"
@@ -76,6 +78,59 @@ func TestTimersRunWhereTheyAreNamedOrNothingIs(t *testing.T) {
 			p.stop(t)
 		})
 	}
+}
+
+// Neither persist nor a relay runs: nothing but reconciliation brings the carts to MongoDB.
+func TestReconciliationHealsWhenItIsAskedFor(t *testing.T) {
+	at := addresses{redis: enginetest.Redis(t), mongo: enginetest.Mongo(t)}
+	carts := shelved(t, at.redis)
+	for _, user := range []string{"u1", "u2"} {
+		_, err := carts.Add(t.Context(), cart.Request{User: user}, "b1", 2)
+		must(t, err)
+	}
+	p := start(t, map[string]string{"REDIS_ADDRS": at.redis, "MONGODB_URI": at.mongo, "SHARDS": "16"}, clock)
+	if code, body := p.ops("GET", "/admin/reconcile", "admin"); code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	ask := func(role, body string) int {
+		raw, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "boss", "role": role, "exp": time.Now().Add(time.Hour).Unix()}).
+			SignedString([]byte("of-the-tests"))
+		must(t, err)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+"/admin/reconcile", strings.NewReader(body))
+		must(t, err)
+		request.Header.Set("Authorization", "Bearer "+raw)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(request)
+		must(t, err)
+		must(t, response.Body.Close())
+		return response.StatusCode
+	}
+	for claim, c := range map[string]struct {
+		role, body string
+		status     int
+	}{
+		"no customer may ask":     {"customer", `{"scope":"all"}`, 403},
+		"an unknown scope":        {"admin", `{"scope":"some"}`, 400},
+		"an admin asks for a run": {"admin", `{"scope":"all"}`, 202},
+	} {
+		if status := ask(c.role, c.body); status != c.status {
+			t.Errorf("%s: %d", claim, status)
+		}
+	}
+	p.await("both carts were healed", func() bool {
+		_, body := p.get("/metrics")
+		return strings.Contains(body, `cartstream_reconcile_healed_total{kind="missing"} 2`)
+	})
+	p.await("the run is over", func() bool {
+		_, body := p.ops("GET", "/admin/reconcile", "admin")
+		return strings.Contains(body, `"running":false`) && strings.Contains(body, `"finishedAt":"`)
+	})
+	for _, user := range []string{"u1", "u2"} {
+		if c := at.stored(t, user); c.Version != 1 || c.TotalQuantity != 2 {
+			t.Errorf("MongoDB has %+v of %s", c, user)
+		}
+	}
+	p.stop(t)
 }
 
 // shelved returns carts in a Redis whose shards are open, as recovery leaves them.
