@@ -46,6 +46,9 @@ func newMailer(cfg config, e *engines, reg prometheus.Registerer, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Links.PublicURL == env.DefaultPublicURL {
+		log.Warn("links in mails point to this machine: PUBLIC_URL is unset", "url", cfg.Links.PublicURL)
+	}
 	return reminder.New(reminder.Config{
 		Contacts: e.carts, Database: e.mongo, Mail: cfg.Mail, Links: links, PublicURL: cfg.Links.PublicURL,
 		Registerer: reg, Log: log.With("consumer", mailer),

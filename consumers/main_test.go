@@ -68,7 +68,7 @@ func TestWhatIsWrongIsSaidAtOnceWithExitCode2(t *testing.T) {
 		},
 		"a relay without a sender, and nothing that signs or bases its links": {
 			env:  map[string]string{"SMTP_ADDR": "relay", "SMTP_PASSWORD": "hush", "JWT_SECRET": "", "JWT_JWKS_URL": "https://issuer.example/keys"},
-			says: []string{"MAIL_FROM is unset", "SMTP_ADDR holds", "SMTP_USERNAME", "LINK_SECRET is unset", "PUBLIC_URL is unset"},
+			says: []string{"MAIL_FROM is unset", "SMTP_ADDR holds", "SMTP_USERNAME", "LINK_SECRET is unset"},
 		},
 		"the mailer alone, without a relay": {args: []string{"reminder"}, says: []string{"reminder needs SMTP_ADDR and MAIL_FROM"}},
 		"an unknown flag":                   {args: []string{"--verbose"}, says: []string{`"--verbose"`}},
