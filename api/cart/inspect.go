@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -86,8 +87,18 @@ type ShardReport struct {
 	// Known says that the server knows the generation's scripts. One that doesn't was restarted or promoted, and waits for
 	// recovery, whatever State says.
 	Known bool
+	// Restored is how many carts were brought back from MongoDB since the shard, having lost them, has this generation.
+	Restored int64
 	// Err, where set, is why the shard could not be asked; nothing else is known then.
 	Err error
+}
+
+// Restored notes how many carts of the shard were brought back under the generation so far, for operators alone.
+func (n *Node) Restored(ctx context.Context, shard int, g Generation, carts int64) error {
+	if err := n.conn.Set(ctx, n.store.nodes.restored(shard), g.String()+" "+strconv.FormatInt(carts, 10), 0).Err(); err != nil {
+		return fmt.Errorf("note how many carts of shard %d are back: %w", shard, err)
+	}
+	return nil
 }
 
 // Generations reports on every shard, in order. Those whose node is silent hold up no others, and have an error.
@@ -97,10 +108,11 @@ func (s *Store) Generations(ctx context.Context) []ShardReport {
 		reports[shard] = ShardReport{Shard: shard, Err: fmt.Errorf("generation of shard %d: %w", shard, errNoAnswer)}
 	}
 	s.eachNode(ctx, func(client *redis.Client, shards []int) {
-		held := make([]*redis.StringCmd, len(shards))
+		held, back := make([]*redis.StringCmd, len(shards)), make([]*redis.StringCmd, len(shards))
 		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
 			for i, shard := range shards {
 				held[i] = p.Get(ctx, s.nodes.generation(shard))
+				back[i] = p.Get(ctx, s.nodes.restored(shard))
 			}
 			return nil
 		})
@@ -115,6 +127,9 @@ func (s *Store) Generations(ctx context.Context) []ShardReport {
 				r.Err = fmt.Errorf("generation of shard %d: %w", shard, err)
 			} else if r.State != Absent {
 				markers[r.Generation] = nil
+				if of, n, _ := strings.Cut(back[i].Val(), " "); of == r.Generation.String() {
+					r.Restored, _ = strconv.ParseInt(n, 10, 64) // only a number was written
+				}
 			}
 			reports[shard] = r
 		}

@@ -1,6 +1,7 @@
 package cart_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -55,6 +56,16 @@ func TestAnOperatorSeesTheStateOfEveryShard(t *testing.T) {
 	for _, r := range s.Generations(ctx) {
 		if r.Err != nil || r.State != cart.Lost || r.Generation != g || !r.Known {
 			t.Fatalf("lost shards: %+v", r)
+		}
+	}
+	for _, n := range s.Nodes(ctx) {
+		if err := errors.Join(n.Restored(ctx, 3, g, 7), n.Restored(ctx, 4, cart.NewGeneration(g.Number), 9), n.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range s.Generations(ctx) {
+		if want := map[int]int64{3: 7}[r.Shard]; r.Restored != want { // what is of another generation doesn't count
+			t.Errorf("shard %d: %d carts are back, want %d", r.Shard, r.Restored, want)
 		}
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr})

@@ -18,6 +18,7 @@ import (
 //	{tag}:n           replication id of the server that the generation was opened on
 //	{tag}:l, :m, :t   relay: lease, members by heartbeat, last fencing token
 //	{tag}:r           recovery: who leads the node, at its lowest shard
+//	{tag}:a           carts that were brought back, for operators: "<G>:<nonce> <count>"
 //	{tag}:b           books that the shard has facts of: a sorted set with all scores 0
 //	{tag}:w           queue of walks: a hash, book → the user it stands at; "*" asks for a refresh of all facts
 //	{tag}:v           lease of the shard's walks
@@ -58,6 +59,7 @@ func (l layout) lease(shard int) string      { return l.tags[shard] + ":l" }
 func (l layout) members(shard int) string    { return l.tags[shard] + ":m" }
 func (l layout) token(shard int) string      { return l.tags[shard] + ":t" }
 func (l layout) recovery(shard int) string   { return l.tags[shard] + ":r" }
+func (l layout) restored(shard int) string   { return l.tags[shard] + ":a" }
 func (l layout) known(shard int) string      { return l.tags[shard] + ":b" }
 func (l layout) walks(shard int) string      { return l.tags[shard] + ":w" }
 func (l layout) walker(shard int) string     { return l.tags[shard] + ":v" }

@@ -236,35 +236,52 @@ func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error 
 	defer stored.Close(ctx) //nolint:errcheck // read to its end or given up
 	put, writing := errgroup.WithContext(ctx)
 	put.SetLimit(sweepers)
-	carts, renewed := 0, time.Now()
+	carts, renewed := map[int]int64{}, time.Now()
 	for stored.Next(writing) {
 		var c schemas.Cart
 		if err := stored.Decode(&c); err != nil {
 			r.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
 			continue
 		}
-		g, ok := wanted[r.Store.ShardOf(c.UserID)]
+		shard := r.Store.ShardOf(c.UserID)
+		g, ok := wanted[shard]
 		if !ok {
 			continue
 		}
 		put.Go(func() error { return r.Store.PutBack(writing, g, c) })
-		carts++
+		carts[shard]++
 		r.metrics.putBack.Inc()
 		if time.Since(renewed) > leaseFor/3 {
 			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
 				return errors.Join(err, put.Wait(), cart.ErrOvertaken)
 			}
+			r.note(ctx, n, lost, carts)
 			renewed = time.Now()
 		}
 	}
 	if err := errors.Join(put.Wait(), stored.Err()); err != nil {
 		return fmt.Errorf("bring back carts: %w", err)
 	}
+	total := r.note(ctx, n, lost, carts)
 	for _, f := range lost {
 		if err := n.Swap(ctx, f.shard, f.Generation, cart.Lost, f.Generation, cart.Ready); err != nil {
 			return err
 		}
 	}
-	r.Log.InfoContext(ctx, "lost shards hold every cart again", "shards", len(lost), "carts", carts)
+	r.Log.InfoContext(ctx, "lost shards hold every cart again", "shards", len(lost), "carts", total)
 	return nil
+}
+
+// note tells operators how far a sweep is, and returns how many carts are back in all. Nothing depends on it.
+func (r *Recovery) note(ctx context.Context, n *cart.Node, lost []found, carts map[int]int64) (total int64) {
+	for _, f := range lost {
+		if carts[f.shard] == 0 {
+			continue
+		}
+		total += carts[f.shard]
+		if err := n.Restored(ctx, f.shard, f.Generation, carts[f.shard]); err != nil {
+			r.Log.DebugContext(ctx, "how far recovery is could not be noted", "shard", f.shard, "error", err)
+		}
+	}
+	return total
 }

@@ -96,22 +96,22 @@ func stateOf(r cart.ShardReport) string {
 	return recovering
 }
 
-// showRecovery shows each shard's state, and since when it has the generation that it has. A generation's number is the
-// time at which it began, unless a clock had gone back.
+// showRecovery shows each shard's state, since when it has the generation that it has, and how many carts were brought back
+// from MongoDB under it. A generation's number is the time at which it began, unless a clock had gone back.
 func showRecovery(w http.ResponseWriter, r *http.Request, shards Shards) error {
 	type shard struct {
 		Shard      int           `json:"shard"`
 		State      string        `json:"state"`
 		Generation *int64        `json:"generation"`
 		Since      *schemas.Time `json:"since"`
-		Carts      *int64        `json:"carts"` // not known here
+		Carts      *int64        `json:"carts"`
 	}
 	list := []shard{}
 	for _, report := range shards.Generations(r.Context()) {
 		one := shard{Shard: report.Shard, State: stateOf(report)}
 		if number := report.Generation.Number; number > 0 {
 			since := schemas.Milliseconds(number)
-			one.Generation, one.Since = &number, &since
+			one.Generation, one.Since, one.Carts = &number, &since, &report.Restored
 		}
 		list = append(list, one)
 	}

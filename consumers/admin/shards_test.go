@@ -34,7 +34,7 @@ func trouble() shards {
 		},
 		[]cart.ShardReport{
 			{Shard: 0, Generation: g, State: cart.Ready, Known: true},
-			{Shard: 1, Generation: g, State: cart.Lost, Known: true},
+			{Shard: 1, Generation: g, State: cart.Lost, Known: true, Restored: 42},
 			{Shard: 2, Generation: g, State: cart.Ready},
 			{Shard: 3, Err: errSilent},
 			{Shard: 4, State: cart.Absent},
@@ -85,14 +85,18 @@ func TestRecoveryShowsEveryShard(t *testing.T) {
 			State      string
 			Generation *int64
 			Since      *time.Time
+			Carts      *int64
 		}
 	}](t, o.call(t, "GET", "/admin/recovery", ""), 200)
 	for i, state := range []string{"ready", "restoring", "recovering", "unknown", "recovering", "recovering"} {
 		s := got.Shards[i]
 		known := i != 3 && i != 4
-		if s.Shard != i || s.State != state || (s.Generation != nil) != known || (s.Since != nil) != known {
+		if s.Shard != i || s.State != state || (s.Generation != nil) != known || (s.Since != nil) != known || (s.Carts != nil) != known {
 			t.Errorf("shard %d: %+v, want it %s", i, s, state)
 		}
+	}
+	if *got.Shards[0].Carts != 0 || *got.Shards[1].Carts != 42 {
+		t.Errorf("%d and %d carts are back", *got.Shards[0].Carts, *got.Shards[1].Carts)
 	}
 	if s := got.Shards[0]; *s.Generation != 1_790_000_000_000 || s.Since.UnixMilli() != 1_790_000_000_000 {
 		t.Errorf("shard 0: %+v", s)
