@@ -91,14 +91,14 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 	if err != nil {
 		return err
 	}
-	v := l.judge(ctx, sc, st, e)
+	v := l.judge(sc, st, e)
 	_, err = fmt.Fprintf(h.out, "%s: %d faults in %.0f s (engines up after %.0f s), %d changes acknowledged, %d calls of unknown outcome, %s, settled after %.1f s, %d diverged\n",
 		sc.name, st.count, lasted.Seconds(), ready.Seconds(), v.acknowledged, unsure, v.losses(st), e.after.Seconds(), e.diverged)
 	return errors.Join(err, v.faults.err())
 }
 
 // judge looks at everything that is known in the end.
-func (l *load) judge(ctx context.Context, sc scenario, st *strikes, e *ending) *verdict {
+func (l *load) judge(sc scenario, st *strikes, e *ending) *verdict {
 	v := l.verify(e)
 	found := v.faults
 	v.faults = faults{}
@@ -114,7 +114,6 @@ func (l *load) judge(ctx context.Context, sc scenario, st *strikes, e *ending) *
 		at[i] = loss.at
 	}
 	l.linearizable(e, v.lost, at, &v.faults)
-	l.stack.letters(ctx, st.poison, &v.faults)
 	return v
 }
 

@@ -22,12 +22,12 @@ func (st *strikes) plant(ctx context.Context) error {
 	return nil
 }
 
-// letters finds what is in the parking lot and shouldn't be, and what should and isn't.
-func (s *stack) letters(ctx context.Context, poison map[string]bool, f *faults) {
+// letters finds what is in the parking lot and shouldn't be. The error is what should be there and isn't: a letter that
+// the topic didn't take comes to it later.
+func (s *stack) letters(ctx context.Context, poison map[string]bool, f *faults) error {
 	records, err := s.readTopic(ctx, schemas.CartDLQ)
 	if err != nil {
-		f.add("%v", err)
-		return
+		return err
 	}
 	found := map[string]map[string]bool{}
 	for _, r := range records {
@@ -49,8 +49,9 @@ func (s *stack) letters(ctx context.Context, poison map[string]bool, f *faults) 
 	for value := range poison {
 		for _, g := range groups {
 			if !found[value][g] {
-				f.add("%s left no letter of %q", g, value)
+				return fmt.Errorf("%s left no letter of %q", g, value)
 			}
 		}
 	}
+	return nil
 }

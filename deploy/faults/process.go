@@ -40,7 +40,7 @@ func (p *process) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the process keeps its own copy
+	defer log.Close()                                               //nolint:errcheck // the process keeps its own copy
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), p.path) //nolint:gosec // what was just built
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, log, log
 	if err := engine.StartOwned(p.cmd); err != nil {

@@ -16,7 +16,7 @@ var scenarios = []scenario{
 	{
 		name: "kafka", about: "Kafka's nodes killed and frozen, the network before them cut, slow and silent, topics that take nothing",
 		strike: func(ctx context.Context, st *strikes) error {
-			return st.strike(ctx, 6, st.killKafka, st.troubleKafka, st.refuseTopic, st.outOfKafka, st.freezeKafka, st.killProduct)
+			return st.strike(ctx, 7, st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.outOfKafka, st.freezeKafka, st.killProduct)
 		},
 	},
 	{
@@ -69,7 +69,7 @@ var soak = scenario{
 	strike: func(ctx context.Context, st *strikes) error {
 		for st.since() < st.until {
 			if err := st.strike(ctx, 16, st.killProduct, st.freezeProduct, st.restartProduct, st.poisonEvents,
-				st.killKafka, st.troubleKafka, st.refuseTopic, st.outOfKafka, st.freezeKafka,
+				st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.outOfKafka, st.freezeKafka,
 				st.killRedis, st.troubleRedis, st.freezeRedis, st.killMongoDB, st.troubleMongoDB); err != nil {
 				return err
 			}

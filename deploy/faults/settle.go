@@ -135,6 +135,9 @@ func (l *load) agree(ctx context.Context, e *ending, poison map[string]bool) err
 	if err != nil {
 		return err
 	}
+	if err := l.stack.letters(ctx, poison, &was); err != nil {
+		return err
+	}
 	books, err := l.catalogue(ctx)
 	if err != nil {
 		return err

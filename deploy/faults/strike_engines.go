@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -45,9 +46,22 @@ func (st *strikes) outOfKafka() fault {
 		}}
 }
 
-// refuseTopic makes one topic refuse what is produced to it, by wanting more replicas in sync than there are.
+// refuseTopic makes one topic refuse what is produced to it.
 func (st *strikes) refuseTopic() fault {
-	topic := []string{schemas.CartEvents, schemas.CartState, schemas.BookEvents}[st.random.IntN(3)]
+	return st.refuse([]string{schemas.CartEvents, schemas.CartState, schemas.BookEvents}[st.random.IntN(3)])
+}
+
+// refuseLetters makes the topic of dead letters refuse one, which has to be kept elsewhere.
+func (st *strikes) refuseLetters() fault {
+	f := st.refuse(schemas.CartDLQ)
+	refuse := f.do
+	f.what += ", and there is poison"
+	f.do = func(ctx context.Context) error { return errors.Join(refuse(ctx), st.plant(ctx)) }
+	return f
+}
+
+// refuse makes a topic want more replicas in sync than there are.
+func (st *strikes) refuse(topic string) fault {
 	want := func(replicas string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := st.stack.admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{

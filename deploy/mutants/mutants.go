@@ -60,9 +60,14 @@ var mutants = []mutant{
 
 	// --- Recovery
 	{
-		name: "believe-mongodb", breaks: "a lost cart is brought back before MongoDB holds all that Kafka has",
-		edits:  []edit{{"api/recovery/lost.go", "	if err := r.caughtUp(ctx, g.Number); err != nil {\n		return err\n	}\n	ask,", "	ask,"}},
-		caught: catcher{folder: "api/recovery", test: "TestALostCartWaitsForWhatKafkaHolds"},
+		name: "believe-mongodb", breaks: "that MongoDB held everything at one loss of Redis is believed at the next",
+		edits:  []edit{{"api/recovery/lost.go", "		t.generation, t.ends, t.stored = generation, nil, false\n", "		t.generation = generation\n"}},
+		caught: catcher{folder: "api/recovery", test: "TestAnInstanceThatMissedALossDoesNotBelieveWhatItKnewOfTheOneBefore"},
+	},
+	{
+		name: "tail-unread", breaks: "what Redis lost and Kafka has isn't brought back",
+		edits:  []edit{{"api/recovery/tail.go", "		from := max(offset+1, start.Offset)\n", "		from := max(start.Offset, end.Offset)\n"}},
+		caught: catcher{scenario: "aof"},
 	},
 
 	// --- Consumers
