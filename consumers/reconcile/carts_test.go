@@ -154,6 +154,23 @@ func TestAChangeInFlightIsNoDrift(t *testing.T) {
 	}
 }
 
+// A newer change reaches MongoDB just before a document is replaced: it must not go back.
+func TestADocumentThatMovedOnIsNotReplaced(t *testing.T) {
+	b := setup(t)
+	b.settled(3)
+	b.edit("u1", set("items.0.quantity", int64(9)))
+	b.carts.afterGet = func() {
+		b.add("u1", "b4")
+		b.relay()
+	}
+	b.all()
+	if got := b.document("u1"); got.Version != 4 || b.drift() != 0 {
+		t.Errorf("MongoDB has version %d, drift %d", got.Version, b.drift())
+	}
+	b.all()
+	b.equal("u1")
+}
+
 func TestARunThatWasKilledGoesOnWhereItStood(t *testing.T) {
 	b := setup(t)
 	const all = 50

@@ -183,15 +183,7 @@ var errMoved = errors.New("the cart changed meanwhile")
 // heal makes the two equal again.
 func (r *Reconciler) heal(ctx context.Context, f *figures, user string, p pair) error {
 	drift := p.drift()
-	var err error
-	switch drift {
-	case Behind, Missing:
-		err = r.Sync(ctx, user)
-	case Ahead, Orphan:
-		err = r.adopt(ctx, p)
-	case Content:
-		err = r.replace(ctx, user, p.document)
-	}
+	err := r.settle(ctx, user, p)
 	if errors.Is(err, errMoved) {
 		return nil
 	}
@@ -209,6 +201,19 @@ func (r *Reconciler) heal(ctx context.Context, f *figures, user string, p pair) 
 	f.healed.Add(1)
 	r.meter.healed.WithLabelValues(string(drift)).Inc()
 	r.Log.Warn("a cart differed between Redis and MongoDB and was healed", attrs...)
+	return nil
+}
+
+// settle does what makes the two equal; errMoved says that it didn't.
+func (r *Reconciler) settle(ctx context.Context, user string, p pair) error {
+	switch p.drift() {
+	case Behind, Missing:
+		return r.Sync(ctx, user)
+	case Ahead, Orphan:
+		return r.adopt(ctx, p)
+	case Content:
+		return r.replace(ctx, user, p.document)
+	}
 	return nil
 }
 

@@ -47,6 +47,8 @@ type late struct {
 	before func(what string) error // called with each call's name
 	// afterOne is called after the next read of a shard's digests, once, before they are handed out.
 	afterOne map[int]func()
+	// afterGet is called before a cart that was read is handed out, once.
+	afterGet func()
 }
 
 func (l *late) fail(shard int, what string) error {
@@ -86,6 +88,18 @@ func (l *late) Digests(ctx context.Context, shard int, users []string) ([]cart.D
 		after()
 	}
 	return digests, err
+}
+
+func (l *late) Get(ctx context.Context, user string) (cart.View, error) {
+	v, err := l.Store.Get(ctx, user)
+	l.mu.Lock()
+	after := l.afterGet
+	l.afterGet = nil
+	l.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	return v, err
 }
 
 func (l *late) Learn(ctx context.Context, shard int, books []schemas.Book) (int, error) {

@@ -1,0 +1,32 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Cart makes one cart and its document equal at once, by the rules of every run, for an operator who asks for it. It counts
+// as no drift: whoever asks may be faster than the way of changes. An error says that one of the two can't be asked or
+// written now, or that the document is one that Redis can't take.
+func (r *Reconciler) Cart(ctx context.Context, user string) error {
+	var err error
+	for range 5 { // a cart that changes all the time
+		failed := map[string]error{}
+		found, lookErr := r.look(ctx, []string{user}, failed)
+		p, looked := found[user]
+		switch {
+		case lookErr != nil:
+			return fmt.Errorf("compare the cart of %s: %w", user, lookErr)
+		case !looked:
+			return fmt.Errorf("compare the cart of %s: %w", user, failed[user])
+		}
+		if err = r.settle(ctx, user, p); !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the cart of %s equal: %w", user, err)
+	}
+	return nil
+}
