@@ -103,9 +103,14 @@ func (e *engines) probes() map[string]probe {
 	}
 }
 
-// sync makes a cart's document equal to what Redis has. schemas.ErrUnavailable says that one of the two is away.
-func (e *engines) sync(ctx context.Context, user string) error {
-	err := e.stored.Sync(ctx, user)
+// sync makes a cart's document as new as what Redis has. schemas.ErrUnavailable says that one of the two is away.
+func (e *engines) sync(ctx context.Context, user string) error { return away(e.stored.Sync(ctx, user)) }
+
+// equal makes a cart and its document equal, under the rules of reconciliation. Errors are those of sync.
+func (e *engines) equal(ctx context.Context, user string) error { return away(e.reconciler.Cart(ctx, user)) }
+
+// away adds schemas.ErrUnavailable to an error that no engine's refusal is the reason for.
+func away(err error) error {
 	if err == nil || runner.IsPermanent(err) || runner.IsRefused(err) {
 		return err
 	}

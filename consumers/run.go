@@ -95,7 +95,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 	}
 	defer tokens.Close()
 	calls := admin.New(tokens, log, slices.Concat(
-		admin.CartRoutes(e.carts, e.mongo.Collection(persist.Collection, options.Collection().SetReadPreference(readpref.Primary())), e.sync),
+		admin.CartRoutes(e.carts, e.mongo.Collection(persist.Collection, options.Collection().SetReadPreference(readpref.Primary())), e.equal),
 		admin.ShardRoutes(e.carts),
 		pauses.Routes(),
 		e.lot.Routes(),

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"cartstream/consumers/runner"
 )
 
 // Cart makes one cart and its document equal at once, by the rules of every run, for an operator who asks for it. It counts
 // as no drift: whoever asks may be faster than the way of changes. An error says that one of the two can't be asked or
-// written now, or that the document is one that Redis can't take.
+// written now, or, as runner.Permanent, that the
+// document is one that Redis can't take.
 func (r *Reconciler) Cart(ctx context.Context, user string) error {
 	var err error
 	for range 5 { // a cart that changes all the time
@@ -24,6 +27,9 @@ func (r *Reconciler) Cart(ctx context.Context, user string) error {
 		if err = r.settle(ctx, user, p); !errors.Is(err, errMoved) {
 			break
 		}
+	}
+	if errors.Is(err, errUnsound) {
+		err = runner.Permanent(err)
 	}
 	if err != nil {
 		return fmt.Errorf("make the cart of %s equal: %w", user, err)
