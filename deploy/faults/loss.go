@@ -20,7 +20,7 @@ import (
 var errNothingLost = errors.New("nothing was lost")
 
 // recoverFor bounds how long shards may be closed after a loss.
-const recoverFor = 60 * time.Second
+const recoverFor = 90 * time.Second
 
 // lose makes Redis lose something: cut keeps everybody off, strike takes it away, and back opens the way to what is left.
 // That something is gone is made sure of, and how long it takes until every shard is served again is noted.

@@ -37,6 +37,16 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "losses", about: "Redis restarts without the end of its file, and replicas that lag are promoted; every change is answered once Kafka has it",
+		env:    []string{"ACK=kafka"},
+		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 4, st.cutAOF, st.promote) },
+	},
+}
+
+// asked are scenarios that run only when they are named: those that measure, and any that the product doesn't pass yet,
+// which whoever makes it pass moves up.
+var asked = []scenario{
+	{
 		name: "aof", about: "Redis restarts without the end of its file; every change is answered once Kafka has it", env: []string{"ACK=kafka"},
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.cutAOF) },
 	},
@@ -44,11 +54,6 @@ var scenarios = []scenario{
 		name: "replica", about: "a replica that lags is promoted, twice, so that the old master takes over again", env: []string{"ACK=kafka"},
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.promote) },
 	},
-}
-
-// asked are scenarios that run only when they are named: those that measure, and any that the product doesn't pass yet,
-// which whoever makes it pass moves up.
-var asked = []scenario{
 	{
 		name: "aof-window", about: "as aof, with changes answered once Redis has them: counts those that are lost", mayLose: true,
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 5, st.cutAOF) },

@@ -89,7 +89,7 @@ var mutants = []mutant{
 	{
 		name: "park-unhealed", breaks: "the cart of a record that is parked isn't brought up to Redis",
 		edits:  []edit{{"consumers/runner/worker.go", "		if t.heal != nil && !t.insist(", "		if t.heal == nil && !t.insist("}},
-		caught: catcher{folder: "consumers/persist", test: "TestAParkedRecordHasItsCartBroughtUpToRedis"},
+		caught: catcher{folder: "consumers/runner", test: "TestAParkedRecordIsStoredThenHealedThenMarked"},
 	},
 	{
 		name: "any-version", breaks: "MongoDB's document is replaced whatever version it has",
