@@ -107,7 +107,9 @@ func (e *engines) probes() map[string]probe {
 func (e *engines) sync(ctx context.Context, user string) error { return away(e.stored.Sync(ctx, user)) }
 
 // equal makes a cart and its document equal, under the rules of reconciliation. Errors are those of sync.
-func (e *engines) equal(ctx context.Context, user string) error { return away(e.reconciler.Cart(ctx, user)) }
+func (e *engines) equal(ctx context.Context, user string) error {
+	return away(e.reconciler.Cart(ctx, user))
+}
 
 // away adds schemas.ErrUnavailable to an error that no engine's refusal is the reason for.
 func away(err error) error {
