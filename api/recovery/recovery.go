@@ -115,6 +115,9 @@ func (r *Recovery) pass(ctx context.Context) (failed int, err error) {
 	return failed, nil
 }
 
+// errLed: another instance leads the node at the moment.
+var errLed = errors.New("another instance is at it")
+
 // found is one shard as it was looked at.
 type found struct {
 	shard int
@@ -145,10 +148,21 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (int, error) {
 	if len(closed)+len(lost) == 0 {
 		return 0, nil
 	}
-	if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
+	leads, err := n.Lead(ctx, r.Instance, leaseFor)
+	if err == nil && !leads && r.AcceptLoss && len(closed) > 0 {
+		err = errLed // nobody but this instance opens them without Kafka, so it isn't done yet
+	}
+	if err != nil || !leads {
 		return len(lost), err
 	}
 	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
+	// Whoever led until now may have opened what was closed at the first look: it isn't to be raised once more.
+	if shards, err = inspect(ctx, n); err != nil {
+		return len(lost), err
+	}
+	if closed, lost = sort(shards); len(closed)+len(lost) == 0 {
+		return 0, nil
+	}
 	if len(closed) > 0 {
 		if err := r.open(ctx, n, shards, closed); err != nil {
 			return len(lost), err
