@@ -34,7 +34,7 @@ const (
 )
 
 // lane walks in the shards of one Redis server: one step at a time, since a step holds the whole server, and between two
-// steps it leaves the server to others for about as long as the last one took.
+// steps it leaves the server to others for a while.
 type lane struct {
 	*Fanout
 	server  string

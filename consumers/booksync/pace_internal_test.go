@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestOthersHaveHalfOfTheTime(t *testing.T) {
+func TestOthersHaveThreeFifthsOfTheTime(t *testing.T) {
 	var p pace
 	for i, step := range []struct {
 		work       int
@@ -13,8 +13,8 @@ func TestOthersHaveHalfOfTheTime(t *testing.T) {
 		claim      string
 	}{
 		{0, time.Millisecond, 0, "a step that did nothing held nothing"},
-		{100, time.Millisecond, time.Millisecond, "as long as the step, where nothing was in the way"},
-		{50, 500 * time.Microsecond, 500 * time.Microsecond, "a shorter step, a shorter rest"},
+		{100, time.Millisecond, 1500 * time.Microsecond, "half as long again as the step, where nothing was in the way"},
+		{50, 500 * time.Microsecond, 750 * time.Microsecond, "a shorter step, a shorter rest"},
 		{100, 20 * time.Millisecond, 0, "a step that waited for 19 ms left them to others"},
 		{3, 300 * time.Microsecond, 0, "what a call takes by itself is no hold"},
 	} {
@@ -25,7 +25,7 @@ func TestOthersHaveHalfOfTheTime(t *testing.T) {
 	for range 500 {
 		p.rest(100, 4*time.Millisecond)
 	}
-	if got := p.rest(100, 4*time.Millisecond); got != 4*time.Millisecond {
+	if got := p.rest(100, 4*time.Millisecond); got != 6*time.Millisecond {
 		t.Errorf("a server that became slower gets %v", got)
 	}
 }
