@@ -33,7 +33,7 @@ func TestARedisThatIsNotDurableFiresItsAlert(t *testing.T) {
 	until(t, "it fires", func() bool { return alert.fires(nil, parse(t, p.get("/metrics"))) })
 
 	client := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer client.Close() //nolint:errcheck // a test's
+	defer client.Close()
 	must(t, client.ConfigSet(t.Context(), "appendonly", "yes").Err())
 	until(t, "what the runbook says ends it", func() bool {
 		now := parse(t, p.get("/metrics"))
