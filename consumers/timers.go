@@ -74,7 +74,7 @@ type timed struct {
 func newTimer(cfg config, e *engines, here bool, reg prometheus.Registerer, log *slog.Logger) (*timer.Timer, error) {
 	var jobs []timer.Job
 	for _, t := range timers {
-		when, run, err := t.declare(cfg, e, log.With("timer", t.name))
+		when, run, err := t.declare(cfg, e, log.With("job", t.name))
 		if err != nil {
 			return nil, fmt.Errorf("timer %s: %w", t.name, err)
 		}

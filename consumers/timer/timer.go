@@ -89,7 +89,7 @@ func New(c Config) (*Timer, error) {
 		}
 		names[j.Name] = true
 		t.jobs = append(t.jobs, &job{
-			Job: j, meter: metrics.of(j), log: c.Log.With("timer", j.Name), busy: make(chan struct{}, 1),
+			Job: j, meter: metrics.of(j), log: c.Log.With("job", j.Name), busy: make(chan struct{}, 1),
 		})
 	}
 	return t, errors.Join(faults...)
