@@ -153,11 +153,11 @@ func (v *verdict) losses(st *strikes) string {
 		entries, len(st.losses), slowest.Seconds(), lost, v.superseded)
 }
 
-// age is how long before the loss that took it a change was acknowledged.
+// age is how long before the loss that took it a change was acknowledged; 0 for an answer that was on its way then.
 func age(o op, losses []loss) time.Duration {
 	for _, l := range losses {
-		if l.at >= o.to {
-			return l.at - o.to
+		if l.at >= o.from {
+			return max(0, l.at-o.to)
 		}
 	}
 	return 0

@@ -132,7 +132,7 @@ func id(o op) opID { return opID{o.user, o.client, o.from} }
 // blind says whether what the op was told may rest on a change that was lost afterwards.
 func blind(o, lost op, losses []time.Duration) bool {
 	for _, at := range losses {
-		if at >= lost.to && o.to >= lost.from && o.from <= at {
+		if at >= lost.from && o.to >= lost.from && o.from <= at {
 			return true
 		}
 	}
