@@ -90,15 +90,15 @@ func (s *Store) list(ctx context.Context, shard int, which script, keys []string
 type StepState string
 
 const (
-	// WalkOn: holders are left.
+	// WalkOn says: holders are left.
 	WalkOn StepState = "on"
-	// WalkDone: every holder has the facts, and nothing waits any more.
+	// WalkDone says: every holder has the facts, and nothing waits any more.
 	WalkDone StepState = "done"
-	// WalkBusy: another instance goes through this shard.
+	// WalkBusy says: another instance goes through this shard.
 	WalkBusy StepState = "busy"
-	// WalkPaused: the shard's outbox is too long to add to, or a refresh comes first.
+	// WalkPaused says: the shard's outbox is too long to add to, or a refresh comes first.
 	WalkPaused StepState = "paused"
-	// WalkUnknown: the shard has no facts of the book. Learn them, or DropWalk.
+	// WalkUnknown says: the shard has no facts of the book. Learn them, or DropWalk.
 	WalkUnknown StepState = "unknown"
 )
 

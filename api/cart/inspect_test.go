@@ -69,7 +69,7 @@ func TestAnOperatorSeesTheStateOfEveryShard(t *testing.T) {
 		}
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer client.Close() //nolint:errcheck // a test's
+	defer client.Close()
 	if err := client.ScriptFlush(ctx).Err(); err != nil {
 		t.Fatal(err)
 	}

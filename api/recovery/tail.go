@@ -90,10 +90,11 @@ func (r *Recovery) plan(ctx context.Context, after map[int]int64) ([]*tail, erro
 	if partitions == missing {
 		return []*tail{{partition: -1, after: after}}, nil
 	}
-	byPartition := map[int]*tail{}
+	byPartition := map[int32]*tail{}
 	for shard, offset := range after {
-		p := shard % partitions // both follow from the user alone, and partitions divide shards
-		start, end := starts[r.Topic][int32(p)], ends[r.Topic][int32(p)]
+		// Both follow from the user alone, and partitions divide shards.
+		p := int32(shard % partitions) //nolint:gosec // Kafka numbers partitions so
+		start, end := starts[r.Topic][p], ends[r.Topic][p]
 		if err := errors.Join(start.Err, end.Err); err != nil {
 			continue
 		}
@@ -104,7 +105,7 @@ func (r *Recovery) plan(ctx context.Context, after map[int]int64) ([]*tail, erro
 		}
 		t := byPartition[p]
 		if t == nil {
-			t = &tail{partition: int32(p), after: map[int]int64{}, next: from, end: end.Offset}
+			t = &tail{partition: p, after: map[int]int64{}, next: from, end: end.Offset}
 			byPartition[p] = t
 		}
 		t.after[shard], t.next = offset, min(t.next, from)

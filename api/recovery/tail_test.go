@@ -25,11 +25,10 @@ var emma = schemas.Book{BookID: "emma", Title: "Emma", UnitPrice: 1299, Currency
 // tailed is a deployment in which u1 added emma twice, and Kafka has those two changes.
 type tailed struct {
 	*engines
-	first  *cart.Store // of the instance that recovers
-	store  *cart.Store
-	redis  *redis.Client
-	epoch  int64
-	cancel func()
+	first *cart.Store // of the instance that recovers
+	store *cart.Store
+	redis *redis.Client
+	epoch int64
 }
 
 func setupTail(t *testing.T) *tailed {
