@@ -58,6 +58,9 @@ type loss struct {
 	at      time.Duration // since the run began
 	entries int64         // changes that Redis lost
 	ready   time.Duration // until every shard was served again
+	// ends is how far each partition of cart.events.v1 reached while nobody could reach Redis: recovery knows all of that.
+	// nil where Redis could be reached all the time.
+	ends map[int32]int64
 }
 
 // run runs one scenario on a stack of its own and prints its figures. errViolated is in the chain where the contract was
@@ -112,6 +115,9 @@ func (l *load) judge(sc scenario, st *strikes, e *ending) *verdict {
 	at := make([]time.Duration, len(st.losses))
 	for i, loss := range st.losses {
 		at[i] = loss.at
+	}
+	for user, s := range e.stories {
+		s.neglected(user, st.losses, &v.faults)
 	}
 	l.linearizable(e, v.lost, at, &v.faults)
 	return v

@@ -24,8 +24,11 @@ const recoverFor = 90 * time.Second
 
 // lose makes Redis lose something: cut keeps everybody off, strike takes it away, and back opens the way to what is left.
 // That something is gone is made sure of, and how long it takes until every shard is served again is noted.
+// cut is nil where nobody can be kept off.
 func (st *strikes) lose(ctx context.Context, cut func(), strike, back func() error) error {
-	cut()
+	if cut != nil {
+		cut()
+	}
 	l := loss{at: st.since()}
 	before, err := st.stack.written(ctx)
 	if err != nil {
@@ -40,6 +43,11 @@ func (st *strikes) lose(ctx context.Context, cut func(), strike, back func() err
 	}
 	if l.entries = before - after; l.entries <= 0 {
 		return fmt.Errorf("%w: %d changes before, %d after", errNothingLost, before, after)
+	}
+	if cut != nil {
+		if l.ends, err = st.stack.ends(ctx); err != nil {
+			return err
+		}
 	}
 	if err := back(); err != nil {
 		return err
@@ -126,14 +134,14 @@ func (st *strikes) cutAOF() fault {
 // flush deletes everything, though the server stays and keeps its scripts.
 func (st *strikes) flush() fault {
 	return fault{"FLUSHALL", 0, func(ctx context.Context) error {
-		return st.lose(ctx, func() {}, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
+		return st.lose(ctx, nil, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
 	}, nil}
 }
 
 // wipe takes the server's data away as well as the server.
 func (st *strikes) wipe() fault {
 	return fault{"lose all of Redis's data", 0, func(ctx context.Context) error {
-		return st.lose(ctx, func() {}, func() error {
+		return st.lose(ctx, nil, func() error {
 			if err := st.stack.master.Kill(); err != nil {
 				return err
 			}

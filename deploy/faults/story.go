@@ -22,8 +22,9 @@ type entry struct {
 	change     schemas.CartChanged
 	raw        []byte
 	quantities [books]int64
-	explained  bool // by an answer
-	superseded bool // a change under a higher epoch has the same number: this one came too late
+	explained  bool  // by an answer
+	superseded int64 // where a change under a higher epoch has the same number, that one's offset: this one came too late
+	offset     int64
 }
 
 // stories tells what records of cart.events.v1 say: each version first appears after all lower ones, none is missing, and
@@ -46,7 +47,7 @@ func stories(records []*kgo.Record, poison map[string]bool, f *faults) map[strin
 		if all[user] == nil {
 			all[user] = &story{known: map[version]int{}}
 		}
-		if err := all[user].tell(c, r.Value); err != nil {
+		if err := all[user].tell(c, r.Value, r.Offset); err != nil {
 			f.add("%s: %v", user, err)
 		}
 	}
@@ -54,7 +55,7 @@ func stories(records []*kgo.Record, poison map[string]bool, f *faults) map[strin
 }
 
 // tell adds the next record.
-func (s *story) tell(c schemas.CartChanged, raw []byte) error {
+func (s *story) tell(c schemas.CartChanged, raw []byte, offset int64) error {
 	v := version{c.Epoch, c.Version}
 	if i, ok := s.known[v]; ok {
 		if !bytes.Equal(s.entries[i].raw, raw) {
@@ -73,11 +74,11 @@ func (s *story) tell(c schemas.CartChanged, raw []byte) error {
 	case v.number > last.number+1:
 		return fmt.Errorf("%v follows %v: versions are missing", v, last)
 	case v.number <= last.number:
-		before = s.supersede(v)
+		before = s.supersede(v, offset)
 	}
 	after := quantities(s.cart)
 	s.known[v] = len(s.entries)
-	s.entries = append(s.entries, entry{version: v, change: c, raw: raw, quantities: after})
+	s.entries = append(s.entries, entry{version: v, change: c, raw: raw, quantities: after, offset: offset})
 	if c.Totals != schemas.Sum(s.cart.Items) {
 		return fmt.Errorf("%v: totals %+v, its lines add up to %+v", v, c.Totals, schemas.Sum(s.cart.Items))
 	}
@@ -89,16 +90,33 @@ func (s *story) tell(c schemas.CartChanged, raw []byte) error {
 
 // supersede notes that changes of an older epoch, from v's number on, were lost in Redis and came to Kafka so late that v
 // was made without them, as the contract allows where they were not acknowledged. It returns the quantities before them.
-func (s *story) supersede(v version) (before [books]int64) {
+func (s *story) supersede(v version, offset int64) (before [books]int64) {
 	for i := range s.entries {
 		switch e := &s.entries[i]; {
+		case e.superseded > 0:
 		case e.number >= v.number:
-			e.superseded = true
-		case e.number == v.number-1 && !e.superseded:
+			e.superseded = offset
+		case e.number == v.number-1:
 			before = e.quantities
 		}
 	}
 	return before
+}
+
+// neglected finds changes that Kafka had before Redis came back from a loss, and that were superseded all the same: recovery
+// didn't bring them back.
+func (s *story) neglected(user string, losses []loss, f *faults) {
+	p := int32(schemas.Partition(user, partitions)) //nolint:gosec // 16 of them
+	for _, e := range s.entries {
+		for i := len(losses) - 1; i >= 0 && e.superseded > 0; i-- {
+			if end, ok := losses[i].ends[p]; ok && end <= e.superseded {
+				if e.offset < end {
+					f.add("%s: Kafka had %v before Redis came back at %.1f s, and it was superseded", user, e.version, losses[i].at.Seconds())
+				}
+				break
+			}
+		}
+	}
 }
 
 // at returns the newest entry of that version number that is no newer than v, nil where there is none.

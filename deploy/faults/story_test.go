@@ -24,11 +24,11 @@ func line(book int, quantity int64) schemas.Line {
 // told is a story of these changes, with the totals that each should have, and what is wrong with it.
 func told(changes ...schemas.CartChanged) (*story, error) {
 	s := &story{known: map[version]int{}}
-	for _, c := range changes {
+	for i, c := range changes {
 		after := schemas.Cart{UserID: s.cart.UserID, Epoch: s.cart.Epoch, Version: s.cart.Version, Items: append([]schemas.Line{}, s.cart.Items...)}
 		after.Apply(c)
 		c.Totals = schemas.Sum(after.Items)
-		if err := s.tell(c, schemas.EncodeCartChanged(c)); err != nil {
+		if err := s.tell(c, schemas.EncodeCartChanged(c), int64(i)); err != nil {
 			return s, err
 		}
 	}
@@ -102,6 +102,29 @@ func TestWhatBecameOfAnswersIsKnown(t *testing.T) {
 			v := l.verify(&ending{stories: map[string]*story{userID(0): s}})
 			if len(v.lost) != c.lost || v.faults.n != c.faults {
 				t.Errorf("lost %v, faults %v; want %d and %d", v.lost, v.faults.err(), c.lost, c.faults)
+			}
+		})
+	}
+}
+
+func TestWhatKafkaHadBeforeRedisCameBackIsNotSuperseded(t *testing.T) {
+	s, err := told(changed(1, 1, schemas.ItemAdded, 1, 2), changed(1, 2, schemas.ItemAdded, 2, 3), changed(5, 2, schemas.ItemAdded, 3, 1, line(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for claim, c := range map[string]struct {
+		end  int64 // of the log, when Redis came back
+		want int
+	}{
+		"what came to Kafka later may be": {1, 0},
+		"what Kafka had may not":          {2, 1},
+		"a later loss has no part in it":  {3, 0},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			var f faults
+			s.neglected("u", []loss{{ends: map[int32]int64{int32(schemas.Partition("u", partitions)): c.end}}}, &f) //nolint:gosec // 16 of them
+			if f.n != c.want {
+				t.Errorf("%v, want %d", f.err(), c.want)
 			}
 		})
 	}

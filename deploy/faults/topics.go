@@ -58,6 +58,24 @@ func (s *stack) readTopic(ctx context.Context, topic string) ([]*kgo.Record, err
 	return records, err
 }
 
+// ends is how far each partition of cart.events.v1 reaches.
+func (s *stack) ends(ctx context.Context) (map[int32]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readFor)
+	defer cancel()
+	listed, err := s.admin().ListEndOffsets(ctx, schemas.CartEvents)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("where %s ends: %w", schemas.CartEvents, err)
+	}
+	ends := map[int32]int64{}
+	for partition, o := range listed[schemas.CartEvents] {
+		ends[partition] = o.Offset
+	}
+	return ends, nil
+}
+
 // idle returns nil when every group of the product has read cart.events.v1 to its end.
 func (s *stack) idle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readFor)

@@ -65,7 +65,7 @@ func (s *story) holds(o op) error {
 	}
 	if i, ok := s.known[o.at]; ok && bytes.Equal(s.entries[i].raw, schemas.EncodeCartChanged(o.change)) {
 		s.entries[i].explained = true
-		if s.entries[i].superseded {
+		if s.entries[i].superseded > 0 {
 			return errSuperseded
 		}
 		return nil
@@ -87,10 +87,10 @@ func (s *story) holds(o op) error {
 // unexplained finds versions that neither an answer nor a call of unknown outcome can have made.
 func (v *verdict) unexplained(user string, s *story, ops []op, open map[kind]int) {
 	for _, e := range s.entries {
-		if e.superseded && !e.explained {
+		if e.superseded > 0 && !e.explained {
 			v.superseded++
 		}
-		if e.explained || e.superseded || e.change.Type == schemas.BookChangedInCart || e.change.Type == schemas.Restored {
+		if e.explained || e.superseded > 0 || e.change.Type == schemas.BookChangedInCart || e.change.Type == schemas.Restored {
 			continue
 		}
 		found := false
@@ -139,7 +139,7 @@ func (s *story) mayHold(o op, began time.Time) bool {
 		return false
 	}
 	for _, e := range s.entries {
-		if !e.explained && !e.superseded && o.leaves(e.change.Type) && !e.change.OccurredAt.Before(began.Add(o.from-skew)) {
+		if !e.explained && e.superseded == 0 && o.leaves(e.change.Type) && !e.change.OccurredAt.Before(began.Add(o.from-skew)) {
 			return true
 		}
 	}
