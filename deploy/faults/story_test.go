@@ -122,7 +122,7 @@ func TestWhatKafkaHadBeforeRedisCameBackIsNotSuperseded(t *testing.T) {
 	} {
 		t.Run(claim, func(t *testing.T) {
 			var f faults
-			s.neglected("u", []loss{{ends: map[int32]int64{int32(schemas.Partition("u", partitions)): c.end}}}, &f) //nolint:gosec // 16 of them
+			s.neglected("u", []loss{{ends: map[int32]int64{int32(schemas.Partition("u", partitions)): c.end}}}, &f)
 			if f.n != c.want {
 				t.Errorf("%v, want %d", f.err(), c.want)
 			}
