@@ -26,12 +26,13 @@ type engines struct {
 	redis   string
 	brokers string
 	kafka   *kgo.Client
+	topic   string // this test's alone
 	carts   *mongo.Collection
 }
 
 func setup(t *testing.T) *engines {
 	t.Helper()
-	e := &engines{redis: enginetest.Redis(t), brokers: enginetest.Kafka(t)}
+	e := &engines{redis: enginetest.Redis(t), brokers: enginetest.Kafka(t), topic: fmt.Sprintf("recovery-%d", time.Now().UnixNano())}
 	var err error
 	if e.kafka, err = kgo.NewClient(kgo.SeedBrokers(e.brokers), kgo.MetadataMinAge(10*time.Millisecond)); err != nil {
 		t.Fatal(err)
@@ -71,7 +72,7 @@ func (e *engines) run(t *testing.T, s *cart.Store, instance string) (*recovery.R
 // runWith starts an instance as run does, with more settings.
 func (e *engines) runWith(t *testing.T, s *cart.Store, c recovery.Config) (*recovery.Recovery, <-chan error) {
 	t.Helper()
-	c.Store, c.Carts, c.Topic, c.PersistGroup, c.Log = s, e.carts, schemas.CartEvents, "persist", slog.New(slog.DiscardHandler)
+	c.Store, c.Carts, c.Topic, c.PersistGroup, c.Log = s, e.carts, e.topic, "persist", slog.New(slog.DiscardHandler)
 	if c.Kafka == nil {
 		c.Kafka, c.Options = kadm.NewClient(e.kafka), []kgo.Opt{kgo.SeedBrokers(e.brokers)}
 	}
@@ -182,10 +183,10 @@ func TestAnEpochInMongoDBIsNeverReached(t *testing.T) {
 func TestALostCartWaitsForWhatKafkaHolds(t *testing.T) {
 	e := setup(t)
 	admin := kadm.NewClient(e.kafka)
-	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, schemas.CartEvents); err != nil {
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, e.topic); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: schemas.CartEvents, Key: []byte("u1"), Value: []byte("{}")}).FirstErr(); err != nil {
+	if err := e.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: e.topic, Key: []byte("u1"), Value: []byte("{}")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	e.store(t, "u1", 7, 3)
@@ -205,7 +206,7 @@ func TestALostCartWaitsForWhatKafkaHolds(t *testing.T) {
 	}
 	eventually(t, "a lost shard", behind)
 	var offsets kadm.Offsets
-	offsets.AddOffset(schemas.CartEvents, 0, 1, -1)
+	offsets.AddOffset(e.topic, 0, 1, -1)
 	if err := admin.CommitAllOffsets(t.Context(), "persist", offsets); err != nil {
 		t.Fatal(err)
 	}

@@ -15,16 +15,15 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/api/recovery"
-	"cartstream/schemas"
 )
 
 // append puts a change into Kafka that persist has not read.
 func (e *engines) append(t *testing.T) {
 	t.Helper()
-	if _, err := kadm.NewClient(e.kafka).CreateTopic(t.Context(), 1, 1, nil, schemas.CartEvents); err != nil {
+	if _, err := kadm.NewClient(e.kafka).CreateTopic(t.Context(), 1, 1, nil, e.topic); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: schemas.CartEvents, Key: []byte("u1"), Value: []byte("{}")}).FirstErr(); err != nil {
+	if err := e.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: e.topic, Key: []byte("u1"), Value: []byte("{}")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -34,7 +33,7 @@ func TestAnInstanceThatMissedALossDoesNotBelieveWhatItKnewOfTheOneBefore(t *test
 	e.store(t, "u1", 7, 3)
 	slow := e.open(t, 8)
 	missed := recovery.New(recovery.Config{
-		Store: slow, Carts: e.carts, Kafka: kadm.NewClient(e.kafka), Topic: schemas.CartEvents, PersistGroup: "persist",
+		Store: slow, Carts: e.carts, Kafka: kadm.NewClient(e.kafka), Topic: e.topic, PersistGroup: "persist",
 		Instance: "slow", Log: slog.New(slog.DiscardHandler),
 	})
 	slow.RestoreWith(missed)

@@ -88,6 +88,11 @@ func (r *Recovery) plan(ctx context.Context, after map[int]int64) ([]*tail, erro
 		}
 	}
 	if partitions == missing {
+		for shard, offset := range after {
+			if offset >= 0 { // a broker that has just started may not know it yet
+				return nil, fmt.Errorf("%s is gone, of which shard %d holds all up to %d", r.Topic, shard, offset)
+			}
+		}
 		return []*tail{{partition: -1, after: after}}, nil
 	}
 	byPartition := map[int32]*tail{}

@@ -13,6 +13,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/api/recovery"
+	"cartstream/deploy/enginetest"
 	"cartstream/schemas"
 )
 
@@ -34,7 +35,7 @@ type tailed struct {
 func setupTail(t *testing.T) *tailed {
 	t.Helper()
 	d := &tailed{engines: setup(t)}
-	if _, err := kadm.NewClient(d.kafka).CreateTopic(t.Context(), partitions, 1, nil, schemas.CartEvents); err != nil {
+	if _, err := kadm.NewClient(d.kafka).CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
 		t.Fatal(err)
 	}
 	d.store = d.open(t, 8)
@@ -46,6 +47,11 @@ func setupTail(t *testing.T) *tailed {
 	eventually(t, "every shard", func() error {
 		for shard := range first.Shards() {
 			if _, err := first.Learn(t.Context(), shard, []schemas.Book{emma}); err != nil {
+				return err
+			}
+		}
+		for _, user := range []string{"u1", "u2", "u3"} { // their shards are ready, not just open
+			if _, err := d.store.Get(t.Context(), user); err != nil {
 				return err
 			}
 		}
@@ -90,7 +96,7 @@ func (d *tailed) relayedTo(t *testing.T, offset int64) {
 
 func (d *tailed) produce(t *testing.T, c schemas.CartChanged, key, request string) {
 	t.Helper()
-	record := &kgo.Record{Topic: schemas.CartEvents, Key: []byte(c.UserID), Value: schemas.EncodeCartChanged(c)}
+	record := &kgo.Record{Topic: d.topic, Key: []byte(c.UserID), Value: schemas.EncodeCartChanged(c)}
 	if key != "" {
 		record.Headers = []kgo.RecordHeader{{Key: schemas.HeaderIdempotency, Value: []byte(key)}, {Key: schemas.HeaderRequest, Value: []byte(request)}}
 	}
@@ -233,7 +239,7 @@ func (d *tailed) cartKey(t *testing.T) string {
 func TestRecordsOfTheTailThatAreNoChangesAreLeftOut(t *testing.T) {
 	d := setupTail(t)
 	for _, value := range []string{"{", `{"userId":"somebody else","epoch":1,"version":1,"type":"cleared"}`} {
-		if err := d.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: schemas.CartEvents, Key: []byte("u1"), Value: []byte(value)}).FirstErr(); err != nil {
+		if err := d.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: d.topic, Key: []byte("u1"), Value: []byte(value)}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -267,11 +273,8 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 			}
 			t.Cleanup(away.Close)
 			// The instance that runs reaches Kafka, so this server is one of its own.
-			other := setup(t)
-			d.engines.redis, d.brokers = other.redis, other.brokers
+			d.engines.redis = enginetest.Redis(t)
 			s := d.open(t, 8)
-			client := redis.NewClient(&redis.Options{Addr: other.redis})
-			t.Cleanup(func() { _ = client.Close() })
 			for _, n := range s.Nodes(t.Context()) {
 				for _, shard := range n.Shards {
 					g := cart.NewGeneration(1)
@@ -292,7 +295,7 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 				return nil
 			})
 			if accept {
-				unreached.Store, unreached.Carts, unreached.AcceptLoss, unreached.Instance = d.open(t, 8), d.carts, true, "operator"
+				unreached.Store, unreached.Carts, unreached.Topic, unreached.AcceptLoss, unreached.Instance = d.open(t, 8), d.carts, d.topic, true, "operator"
 				unreached.Log = slog.New(slog.DiscardHandler)
 				given, err := recovery.New(unreached).Accept(t.Context())
 				if err != nil || len(given) != 8 || given[0].Lost {
