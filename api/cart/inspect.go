@@ -157,12 +157,8 @@ func (s *Store) Generations(ctx context.Context) []ShardReport {
 // eachNode calls ask for each node and the shards that it holds, all nodes at once, and returns when all have. No two
 // calls have a shard in common.
 func (s *Store) eachNode(ctx context.Context, ask func(*redis.Client, []int)) {
-	all := make([]int, s.nodes.shards())
-	for shard := range all {
-		all[shard] = shard
-	}
 	var nodes sync.WaitGroup
-	for client, shards := range s.nodes.byNode(ctx, all) {
+	for client, shards := range s.nodes.byNode(ctx, s.nodes.all()) {
 		nodes.Go(func() { ask(client, shards) })
 	}
 	nodes.Wait()

@@ -48,7 +48,17 @@ func newLayout(shards int) layout {
 	return layout{tags}
 }
 
-func (l layout) shards() int                 { return len(l.tags) }
+func (l layout) shards() int { return len(l.tags) }
+
+// all returns every shard, rising.
+func (l layout) all() []int {
+	shards := make([]int, len(l.tags))
+	for i := range shards {
+		shards[i] = i
+	}
+	return shards
+}
+
 func (l layout) shardOf(user string) int     { return schemas.Partition(user, len(l.tags)) }
 func (l layout) generation(shard int) string { return l.tags[shard] + ":g" }
 func (l layout) outbox(shard int) string     { return l.tags[shard] + ":o" }

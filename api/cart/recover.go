@@ -59,11 +59,7 @@ type Node struct {
 
 // Nodes connects to every node. Shards whose node isn't known are left out. The caller closes each.
 func (s *Store) Nodes(ctx context.Context) []*Node {
-	all := make([]int, s.nodes.shards())
-	for i := range all {
-		all[i] = i
-	}
-	groups := s.nodes.byNode(ctx, all)
+	groups := s.nodes.byNode(ctx, s.nodes.all())
 	found := make([]*Node, 0, len(groups))
 	for client, shards := range groups {
 		slices.Sort(shards)

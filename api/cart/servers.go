@@ -6,19 +6,12 @@ import "context"
 // only one there is, where this is no cluster. A shard whose server isn't known is left out.
 func (s *Store) Servers(ctx context.Context) map[string][]int {
 	servers := map[string][]int{}
-	for shard := range s.nodes.shards() {
-		client, err := s.nodes.node(ctx, shard)
-		switch {
-		case ctx.Err() != nil:
-			return servers
-		case err != nil:
-			continue
-		}
+	for client, shards := range s.nodes.byNode(ctx, s.nodes.all()) {
 		address := ""
 		if s.nodes.cluster != nil {
 			address = client.Options().Addr
 		}
-		servers[address] = append(servers[address], shard)
+		servers[address] = shards
 	}
 	return servers
 }
