@@ -22,6 +22,8 @@ func TestAWrongCallIsSaidInOneSentence(t *testing.T) {
 		"no round":             {[]string{"-rounds", "0"}, "at least one round"},
 		"no time":              {[]string{"-seconds", "0"}, "at least one round"},
 		"no cart":              {[]string{"-carts", "0"}, "at least one cart"},
+		"no scale":             {[]string{"-scale", "0"}, "the scale is above 0"},
+		"more than all":        {[]string{"-scale", "2"}, "1 at most"},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			err := run(t.Context(), c.args, io.Discard, io.Discard)

@@ -16,23 +16,15 @@ import (
 	"time"
 )
 
-// benches are all there are, in the order in which they run.
-var benches = []struct {
-	name, about string
-	run         func(context.Context, *bench) error
-}{
-	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", addItem},
-	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", ackToSocket},
-	{"book-fanout", "a book's new price in many carts, and what others notice", bookFanout},
-}
-
 // options are what the command line says.
 type options struct {
-	rounds  int
-	each    time.Duration // of one side's turn in a round
-	profile string
-	carts   int
-	names   []string
+	rounds      int
+	roundsGiven bool
+	each        time.Duration // of one side's turn in a round
+	profile     string
+	carts       int
+	scale       float64
+	names       []string
 }
 
 // bench is what every benchmark gets.
@@ -86,7 +78,14 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		if len(o.names) > 0 && !slices.Contains(o.names, one.name) {
 			continue
 		}
-		if err := one.run(ctx, b); err != nil {
+		this := *b
+		if one.once && !o.roundsGiven {
+			this.rounds = 1
+			if _, err := fmt.Fprintf(out, "\n%s runs one round: it takes over a minute\n", one.name); err != nil {
+				return err
+			}
+		}
+		if err := one.run(ctx, &this); err != nil {
 			if ctx.Err() != nil {
 				return context.Canceled
 			}
@@ -103,6 +102,7 @@ func parse(args []string, complaints io.Writer) (o options, err error) {
 	seconds := fs.Float64("seconds", 1.5, "how long one turn is measured")
 	fs.StringVar(&o.profile, "profile", "", "`file` for a CPU profile of the api, taken in a turn of its own at the end of add-item")
 	fs.IntVar(&o.carts, "carts", 100_000, "how many carts hold the book of book-fanout")
+	fs.Float64Var(&o.scale, "scale", 1, "share of the carts and events that a benchmark is meant for; other figures than 1 gives are for a quick look")
 	usage := func() {
 		_, _ = fmt.Fprintln(complaints, "usage: bench [flags] [NAME…]")
 		fs.SetOutput(complaints)
@@ -117,9 +117,13 @@ func parse(args []string, complaints io.Writer) (o options, err error) {
 	} else if err != nil {
 		return o, fmt.Errorf("%w: %w", errUsage, err)
 	}
+	fs.Visit(func(f *flag.Flag) { o.roundsGiven = o.roundsGiven || f.Name == "rounds" })
 	o.each, o.names = time.Duration(*seconds*float64(time.Second)), fs.Args()
 	if o.carts < 1 {
 		return o, fmt.Errorf("%w: at least one cart", errUsage)
+	}
+	if o.scale <= 0 || o.scale > 1 {
+		return o, fmt.Errorf("%w: the scale is above 0, and 1 at most", errUsage)
 	}
 	if o.rounds < 1 || o.each < 100*time.Millisecond {
 		return o, fmt.Errorf("%w: at least one round of 0.1 seconds", errUsage)
@@ -131,6 +135,9 @@ func parse(args []string, complaints io.Writer) (o options, err error) {
 	}
 	return o, nil
 }
+
+// sized is n carts or events at the scale that the command line asks for.
+func (o options) sized(n int) int { return max(1, int(float64(n)*o.scale)) }
 
 func names() []string {
 	var all []string

@@ -1,0 +1,18 @@
+package main
+
+import "context"
+
+// benchmark is one of the command's names.
+type benchmark struct {
+	name, about string
+	// once: a round takes over a minute, so there is one unless -rounds says otherwise.
+	once bool
+	run  func(context.Context, *bench) error
+}
+
+// benches are all there are, in the order in which they run: one line each.
+var benches = []benchmark{
+	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", false, addItem},
+	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
+	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
+}
