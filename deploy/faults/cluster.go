@@ -19,7 +19,7 @@ func (st *strikes) moveSlots() fault {
 	from := st.random.IntN(len(st.stack.cluster))
 	to := (from + 1 + st.random.IntN(len(st.stack.cluster)-1)) % len(st.stack.cluster)
 	a, b := st.stack.cluster[from], st.stack.cluster[to]
-	return fault{fmt.Sprintf("move %d slots from %s to %s", slotsMoved, a.Name, b.Name), 0, func(ctx context.Context) error {
+	return fault{"move slots of a cluster", fmt.Sprintf("move %d slots from %s to %s", slotsMoved, a.Name, b.Name), 0, func(ctx context.Context) error {
 		ids := [2]string{}
 		for i, addr := range []string{a.Addr, b.Addr} {
 			c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
@@ -47,5 +47,5 @@ func (st *strikes) moveSlots() fault {
 // killMaster ends one master of the cluster and starts it again with all that it had written.
 func (st *strikes) killMaster() fault {
 	n := st.stack.cluster[st.random.IntN(len(st.stack.cluster))]
-	return kill(n.Name, n, st.between(0, second))
+	return kill("a cluster's master", n.Name, n, st.between(0, second))
 }

@@ -121,6 +121,13 @@ func (d *device) shows(want schemas.Cart) error {
 	return nil
 }
 
+// at is the version that the device shows, 0 for nothing yet.
+func (d *device) at() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cart.Version
+}
+
 // broken is the first thing that the device was sent and must not be.
 func (d *device) broken() error {
 	d.mu.Lock()

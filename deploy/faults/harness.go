@@ -27,6 +27,7 @@ type harness struct {
 	out, progress io.Writer
 	keep          bool
 	scratch       *scratch
+	tables        tables
 }
 
 func (h *harness) say(format string, args ...any) {
@@ -45,16 +46,21 @@ func (h *harness) close() error {
 type strikes struct {
 	*harness
 	*load
-	random *rand.Rand
-	until  time.Duration // a soak's length
-	times  int           // for each fault that the scenario names
-	count  int
-	losses []loss
-	poison map[string]bool // values planted in cart.events.v1
+	random   *rand.Rand
+	until    time.Duration // a soak's length
+	times    int           // for each fault that the scenario names
+	patient  bool          // each strike comes only once the one before is healed
+	count    int
+	struck   map[string]int // how often each kind did
+	healed   map[string][]time.Duration
+	unhealed faults
+	losses   []loss
+	poison   map[string]bool // values planted in cart.events.v1
 }
 
 // loss is one time that Redis came back with less than it had.
 type loss struct {
+	kind    string
 	at      time.Duration // since the run began
 	entries int64         // changes that Redis lost
 	ready   time.Duration // until every shard was served again
@@ -83,7 +89,8 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 		return err
 	}
 	defer l.end()
-	st := &strikes{harness: h, load: l, until: o.soak, times: max(1, o.times), poison: map[string]bool{},
+	st := &strikes{harness: h, load: l, until: o.soak, times: max(1, o.times), patient: o.heal, poison: map[string]bool{},
+		struck: map[string]int{}, healed: map[string][]time.Duration{},
 		random: rand.New(rand.NewPCG(o.seed, 1<<32))} //nolint:gosec // has to be repeatable
 	if err := sc.strike(ctx, st); err != nil {
 		return fmt.Errorf("after %d faults: %w", st.count, err)
@@ -95,6 +102,7 @@ func (h *harness) run(ctx context.Context, sc scenario, o settings) (err error) 
 		return err
 	}
 	v := l.judge(sc, st, e)
+	h.tables.runs = append(h.tables.runs, v.figures(sc, st, e, lasted))
 	_, err = fmt.Fprintf(h.out, "%s: %d faults in %.0f s (engines up after %.0f s), %d changes acknowledged, %d calls of unknown outcome, %s, settled after %.1f s, %d diverged\n",
 		sc.name, st.count, lasted.Seconds(), ready.Seconds(), v.acknowledged, unsure, v.losses(st), e.after.Seconds(), e.diverged)
 	return errors.Join(err, v.faults.err())
@@ -110,6 +118,7 @@ func (l *load) judge(sc scenario, st *strikes, e *ending) *verdict {
 			v.faults.add("acknowledged and lost: %v; Kafka has %v", o, e.stories[o.user].near(o.at))
 		}
 	}
+	v.faults.join(st.unhealed)
 	v.faults.join(e.faults)
 	v.faults.join(found)
 	at := make([]time.Duration, len(st.losses))
@@ -147,16 +156,30 @@ func (v *verdict) losses(st *strikes) string {
 		slowest = max(slowest, l.ready)
 	}
 	if len(v.lost) > 0 {
-		ages := make([]time.Duration, len(v.lost))
-		for i, o := range v.lost {
-			ages[i] = age(o, st.losses)
-		}
-		slices.Sort(ages)
+		ages := slices.Sorted(slices.Values(v.ages(st.losses)))
 		lost = fmt.Sprintf("%d acknowledged ones lost that were %d · %d · %d ms old (least · median · most)",
 			len(ages), ages[0].Milliseconds(), ages[len(ages)/2].Milliseconds(), ages[len(ages)-1].Milliseconds())
 	}
 	return fmt.Sprintf("Redis lost %d changes in %d losses and was served again within %.1f s, %s, %d others came to Kafka too late",
 		entries, len(st.losses), slowest.Seconds(), lost, v.superseded)
+}
+
+// figures are what the tables show of a run.
+func (v *verdict) figures(sc scenario, st *strikes, e *ending, lasted time.Duration) figures {
+	acks := "Redis"
+	if slices.Contains(sc.env, "ACK=kafka") {
+		acks = "Kafka"
+	}
+	return figures{name: sc.name, acks: acks, lasted: lasted, acknowledged: v.acknowledged, struck: st.struck, healed: st.healed,
+		losses: st.losses, lost: len(v.lost), ages: v.ages(st.losses), diverged: e.diverged}
+}
+
+// ages are those of what was lost, when it was.
+func (v *verdict) ages(losses []loss) (all []time.Duration) {
+	for _, o := range v.lost {
+		all = append(all, age(o, losses))
+	}
+	return all
 }
 
 // age is how long before the loss that took it a change was acknowledged; 0 for an answer that was on its way then.

@@ -19,17 +19,25 @@ import (
 // errNothingLost says that a loss of Redis was not one, so that the run proves nothing.
 var errNothingLost = errors.New("nothing was lost")
 
+// What losses of Redis are told by.
+const (
+	cutFile  = "cut the end of Redis's file"
+	promoted = "promote a replica that lags"
+	flushed  = "FLUSHALL"
+	wiped    = "lose all of Redis's data"
+)
+
 // recoverFor bounds how long shards may be closed after a loss.
 const recoverFor = 90 * time.Second
 
 // lose makes Redis lose something: cut keeps everybody off, strike takes it away, and back opens the way to what is left.
 // That something is gone is made sure of, and how long it takes until every shard is served again is noted.
 // cut is nil where nobody can be kept off.
-func (st *strikes) lose(ctx context.Context, cut func(), strike, back func() error) error {
+func (st *strikes) lose(ctx context.Context, kind string, cut func(), strike, back func() error) error {
 	if cut != nil {
 		cut()
 	}
-	l := loss{at: st.since()}
+	l := loss{kind: kind, at: st.since()}
 	before, err := st.stack.written(ctx)
 	if err != nil {
 		return err
@@ -113,13 +121,13 @@ func (st *strikes) cutAOF() fault {
 		what += ", inside a transaction"
 	}
 	s := st.stack
-	return fault{what, 0, func(ctx context.Context) error {
+	return fault{cutFile, what, 0, func(ctx context.Context) error {
 		grown, err := s.watchFile(ctx, second+200*time.Millisecond)
 		if err != nil {
 			return err
 		}
 		end := time.Now()
-		return st.lose(ctx, s.toRedis.cut, func() error {
+		return st.lose(ctx, cutFile, s.toRedis.cut, func() error {
 			if err := s.master.Kill(); err != nil {
 				return err
 			}
@@ -133,15 +141,15 @@ func (st *strikes) cutAOF() fault {
 
 // flush deletes everything, though the server stays and keeps its scripts.
 func (st *strikes) flush() fault {
-	return fault{"FLUSHALL", 0, func(ctx context.Context) error {
-		return st.lose(ctx, nil, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
+	return fault{flushed, flushed, 0, func(ctx context.Context) error {
+		return st.lose(ctx, flushed, nil, func() error { return st.stack.redis.FlushAll(ctx).Err() }, func() error { return nil })
 	}, nil}
 }
 
 // wipe takes the server's data away as well as the server.
 func (st *strikes) wipe() fault {
-	return fault{"lose all of Redis's data", 0, func(ctx context.Context) error {
-		return st.lose(ctx, nil, func() error {
+	return fault{wiped, wiped, 0, func(ctx context.Context) error {
+		return st.lose(ctx, wiped, nil, func() error {
 			if err := st.stack.master.Kill(); err != nil {
 				return err
 			}

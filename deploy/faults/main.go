@@ -24,6 +24,7 @@ type settings struct {
 	overlay string
 	keep    bool
 	times   int
+	heal    bool
 	soak    time.Duration
 	names   []string
 }
@@ -83,6 +84,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			h.say("%s: %v", s.name, err)
 		}
 	}
+	h.tables.write(out)
 	if len(failed) > 0 {
 		return fmt.Errorf("%s could not be run; repeat with -seed %d", strings.Join(failed, ", "), o.seed)
 	}
@@ -114,6 +116,7 @@ func parseArgs(args []string, complaints io.Writer) (o settings, err error) {
 	fs.Uint64Var(&o.seed, "seed", rand.Uint64(), "decides who calls what and which faults strike") //nolint:gosec // nothing secret
 	fs.StringVar(&o.overlay, "overlay", "", "`file` for go build -overlay, to test a build that is broken on purpose")
 	fs.IntVar(&o.times, "times", 1, "how many times as many faults as usual strike")
+	fs.BoolVar(&o.heal, "heal", false, "let each strike heal before the next, and measure how long it takes")
 	fs.BoolVar(&o.keep, "keep", false, "keep the directory with all logs and data, and say where it is")
 	usage := func() {
 		_, _ = fmt.Fprintln(complaints, "usage: faults [flags] [SCENARIO…]\n       faults [flags] soak DURATION")

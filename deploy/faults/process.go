@@ -54,6 +54,9 @@ func (p *process) Start(ctx context.Context) error {
 	return nil
 }
 
+// kind is what the process is one of.
+func (p *process) kind() string { return filepath.Base(p.path) }
+
 // Pid is the running process's id.
 func (p *process) Pid() int { return p.cmd.Process.Pid }
 

@@ -51,7 +51,7 @@ func alone(ctx context.Context, p *engine.Process) error {
 // The old master comes back as its replica.
 func (st *strikes) promote() fault {
 	s, lag := st.stack, st.between(200*time.Millisecond, 1200*time.Millisecond)
-	return fault{fmt.Sprintf("promote a replica that is %d ms behind", lag.Milliseconds()), 0, func(ctx context.Context) error {
+	return fault{promoted, fmt.Sprintf("promote a replica that is %d ms behind", lag.Milliseconds()), 0, func(ctx context.Context) error {
 		if err := s.toReplication.slow(lag, 0); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (st *strikes) promote() fault {
 		if err := pause(ctx, lag+300*time.Millisecond); err != nil {
 			return err
 		}
-		return st.lose(ctx, func() { s.toReplication.cut(); s.toRedis.cut() }, func() error {
+		return st.lose(ctx, promoted, func() { s.toReplication.cut(); s.toRedis.cut() }, func() error {
 			if err := s.master.Kill(); err != nil {
 				return err
 			}

@@ -9,13 +9,14 @@ import (
 
 // fault is one that the seed has chosen: it lasts from do to undo.
 type fault struct {
+	kind     string // what tables tell it by, whichever process or node it strikes
 	what     string
 	lasts    time.Duration
 	do, undo func(context.Context) error
 }
 
-// strike lets n faults of these kinds, or as many times more as the command line says, strike, each kind in turn before any comes again, in an order that the seed
-// decides, one after the other with a breath between them.
+// strike lets n faults of these kinds, or as many times more as the command line says, strike, each kind in turn before any
+// comes again, in an order that the seed decides, one after the other with a breath between them.
 func (st *strikes) strike(ctx context.Context, n int, kinds ...func() fault) error {
 	var order []int
 	for range n * st.times {
@@ -33,12 +34,16 @@ func (st *strikes) strike(ctx context.Context, n int, kinds ...func() fault) err
 		if err := st.one(ctx, f); err != nil {
 			return err
 		}
+		if err := st.heal(ctx, f); err != nil {
+			return err
+		}
 	}
 	return pause(ctx, second)
 }
 
 func (st *strikes) one(ctx context.Context, f fault) error {
 	st.count++
+	st.struck[f.kind]++
 	st.say("%5.1f s: %s for %.1f s", st.since().Seconds(), f.what, f.lasts.Seconds())
 	if err := f.do(ctx); err != nil {
 		return fmt.Errorf("%s: %w", f.what, err)
@@ -66,12 +71,12 @@ type victim interface {
 	Pid() int
 }
 
-func kill(name string, v victim, lasts time.Duration) fault {
-	return fault{"kill -9 " + name, lasts, func(context.Context) error { return v.Kill() }, v.Start}
+func kill(kind, name string, v victim, lasts time.Duration) fault {
+	return fault{"kill -9 " + kind, "kill -9 " + name, lasts, func(context.Context) error { return v.Kill() }, v.Start}
 }
 
-func freeze(name string, v victim, lasts time.Duration) fault {
-	return fault{"freeze " + name, lasts,
+func freeze(kind, name string, v victim, lasts time.Duration) fault {
+	return fault{"freeze " + kind, "freeze " + name, lasts,
 		func(context.Context) error { return syscall.Kill(v.Pid(), syscall.SIGSTOP) },
 		func(context.Context) error { return syscall.Kill(v.Pid(), syscall.SIGCONT) }}
 }
@@ -83,20 +88,20 @@ func (st *strikes) anyProduct() *process {
 
 func (st *strikes) killProduct() fault {
 	p := st.anyProduct()
-	return kill(p.name, p, st.between(0, 2*second))
+	return kill(p.kind(), p.name, p, st.between(0, 2*second))
 }
 
 // freezeProduct stops a process for longer than its leases and sessions last, or for less.
 func (st *strikes) freezeProduct() fault {
 	p := st.anyProduct()
-	return freeze(p.name, p, st.between(second, 12*second))
+	return freeze(p.kind(), p.name, p, st.between(second, 12*second))
 }
 
 func (st *strikes) restartProduct() fault {
 	p := st.anyProduct()
-	return fault{"restart " + p.name, 0, p.Stop, p.Start}
+	return fault{"restart " + p.kind(), "restart " + p.name, 0, p.Stop, p.Start}
 }
 
 func (st *strikes) poisonEvents() fault {
-	return fault{"poison in cart.events.v1", 0, st.plant, nil}
+	return fault{"poison among the events", "poison in cart.events.v1", 0, st.plant, nil}
 }
