@@ -7,11 +7,8 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
-
-	"cartstream/deploy/engines/engine"
 )
 
 const addUsers = 1000
@@ -32,44 +29,59 @@ func addItem(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	users, err := callers(addUsers)
+	users, bare, err := s.prepareAdds(ctx)
 	if err != nil {
 		return err
 	}
-	bare, err := s.prepareAdds(ctx, users)
-	if err != nil {
+	if err := s.holdRelay(); err != nil {
 		return err
 	}
-	var settings []*addSetting
-	for _, connections := range []int{16, 64} {
-		for _, keyed := range []bool{false, true} {
-			settings = append(settings, newAddSetting(load{callers: users, connections: connections, keyed: keyed}))
-		}
+	if err := s.warmUp(ctx, users, s.api, bare); err != nil { // fills the relay's memory too
+		return err
 	}
+	settings := addSettings(users)
 	for round := range b.rounds {
 		for _, c := range settings {
 			if err := errors.Join(s.turn(ctx, b.each, c.load, s.api, &c.api), s.turn(ctx, b.each, c.load, bare, &c.bare)); err != nil {
 				return err
 			}
 		}
-		var each []string // so that a round that was disturbed shows
-		for _, c := range settings {
-			each = append(each, fmt.Sprintf("%.0f/%.0f", c.api.cells[0][round], c.bare.cells[0][round]))
-		}
-		b.say("add-item: round %d of %d, requests/s api/bare: %s", round+1, b.rounds, strings.Join(each, ", "))
+		b.sayAdds(round, settings)
 	}
+	if err := b.printAdds(addAbout, settings); err != nil || b.profile == "" {
+		return err
+	}
+	return b.profileAdds(ctx, s, load{addr: s.api.addr, callers: users, connections: 64})
+}
+
+func addSettings(users []caller) (all []*addSetting) {
+	for _, connections := range []int{16, 64} {
+		for _, keyed := range []bool{false, true} {
+			all = append(all, newAddSetting(load{callers: users, connections: connections, keyed: keyed}))
+		}
+	}
+	return all
+}
+
+// sayAdds tells what a round gave, so that one that was disturbed shows.
+func (b *bench) sayAdds(round int, settings []*addSetting) {
+	var each []string
+	for _, c := range settings {
+		each = append(each, fmt.Sprintf("%.0f/%.0f", c.api.cells[0][round], c.bare.cells[0][round]))
+	}
+	b.say("round %d of %d, requests/s api/bare: %s", round+1, b.rounds, strings.Join(each, ", "))
+}
+
+func (b *bench) printAdds(about string, settings []*addSetting) error {
 	t := table{columns: []column{{"requests/s", 0}, {"p50 ms", 2}, {"p99 ms", 2}, {"CPU µs", 1}, {"Redis CPU µs", 1}}}
 	for _, c := range settings {
 		t.head(c.name)
 		t.compare(c.api, c.bare)
 	}
-	if _, err := io.WriteString(b.out, addAbout); err != nil {
+	if _, err := io.WriteString(b.out, about); err != nil {
 		return err
 	}
-	if err := t.print(b.out); err != nil || b.profile == "" {
-		return err
-	}
-	return b.profileAdds(ctx, s, load{s.api.addr, users, 64, false})
+	return t.print(b.out)
 }
 
 // addSetting is a load and what both sides made of it.
@@ -99,37 +111,30 @@ func (s *stack) turn(ctx context.Context, d time.Duration, l load, p *process, i
 	return nil
 }
 
-// prepareAdds fills the catalogue, starts the bare handler, holds the relay and warms up.
-func (s *stack) prepareAdds(ctx context.Context, users []caller) (bare *process, err error) {
+// prepareAdds fills the catalogue, records the API's calls and starts the bare handlers.
+func (s *stack) prepareAdds(ctx context.Context) (users []caller, bare *process, err error) {
 	if err := s.createBooks(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if users, err = callers(addUsers); err != nil {
+		return nil, nil, err
 	}
 	calls, err := s.record(ctx, users)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ports, err := engine.FreePorts(1)
-	if err != nil {
-		return nil, err
-	}
-	addr := "127.0.0.1:" + strconv.Itoa(ports[0])
-	if bare, err = s.launch(ctx, "baseline", addr, nil, "-addr", addr, "-redis", s.redis.Addr, "-calls", calls); err != nil {
-		return nil, err
-	}
-	if err := bare.listening(ctx); err != nil {
-		return nil, err
-	}
-	for _, node := range s.kafka.Nodes {
-		if err := freeze(node.Pid()); err != nil {
-			return nil, fmt.Errorf("freeze Kafka: %w", err)
+	bare, err = s.bare(ctx, calls)
+	return users, bare, err
+}
+
+// warmUp lets both sides work for a second.
+func (s *stack) warmUp(ctx context.Context, users []caller, sides ...*process) error {
+	for _, p := range sides {
+		if _, err := (load{addr: p.addr, callers: users, connections: 64}).measure(ctx, time.Second); err != nil {
+			return err
 		}
 	}
-	for _, p := range []*process{s.api, bare} { // fills the relay's memory too
-		if _, err := (load{p.addr, users, 64, false}).measure(ctx, time.Second); err != nil {
-			return nil, err
-		}
-	}
-	return bare, nil
+	return nil
 }
 
 // profileAdds writes a CPU profile of the api under the load.

@@ -17,7 +17,7 @@ func TestAWrongCallIsSaidInOneSentence(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown benchmark": {[]string{"remove-item"}, `there is no benchmark "remove-item", only add-item, ack-to-socket, book-fanout`},
+		"an unknown benchmark": {[]string{"remove-item"}, `there is no benchmark "remove-item", only ` + strings.Join(names(), ", ")},
 		"an unknown flag":      {[]string{"-fast"}, "-fast"},
 		"no round":             {[]string{"-rounds", "0"}, "at least one round"},
 		"no time":              {[]string{"-seconds", "0"}, "at least one round"},

@@ -13,6 +13,7 @@ type benchmark struct {
 // benches are all there are, in the order in which they run: one line each.
 var benches = []benchmark{
 	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", false, addItem},
+	{"add-item-piped", "the same while relay, Kafka and every consumer work on what both sides add", false, addItemPiped},
 	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
 }

@@ -59,17 +59,25 @@ func (c *client) add(user caller, book, key string) (tag []byte, err error) {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return nil, err
 	}
-	return c.answer()
+	return c.answer("200")
+}
+
+// send sends the request as it is, and takes no other status for its answer.
+func (c *client) send(request []byte, status string) (tag []byte, err error) {
+	if _, err := c.conn.Write(request); err != nil {
+		return nil, err
+	}
+	return c.answer(status)
 }
 
 var errAnswer = errors.New("unexpected answer")
 
-func (c *client) answer() (tag []byte, err error) {
+func (c *client) answer(wanted string) (tag []byte, err error) {
 	status, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return nil, err
 	}
-	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200"))
+	ok := len(status) > 12 && string(status[9:12]) == wanted
 	first, length := "", -1
 	if !ok {
 		first = string(bytes.TrimSpace(status))
@@ -92,6 +100,9 @@ func (c *client) answer() (tag []byte, err error) {
 			c.out = append(c.out[:0], value...)
 			tag = c.out
 		}
+	}
+	if ok && wanted == "304" { // it has no body
+		return tag, nil
 	}
 	switch {
 	case length < 0:

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -126,27 +125,4 @@ func (f *fanout) changed(ctx context.Context) (float64, error) {
 		}
 	}
 	return 0, errors.New("booksync has no metric of the carts that it changed")
-}
-
-// caughtUp waits until the relay has.
-func (f *fanout) caughtUp(ctx context.Context) error {
-	for until := time.Now().Add(fanoutWithin); ; {
-		page, err := request(ctx, http.MethodGet, "http://"+f.consumers.addr+"/admin/outbox", f.boss, "")
-		if err != nil {
-			return err
-		}
-		var outbox struct{ Pending int }
-		if err := json.Unmarshal(page, &outbox); err != nil {
-			return fmt.Errorf("/admin/outbox: %w", err)
-		}
-		if outbox.Pending == 0 {
-			return nil
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("%d changes still wait for the relay", outbox.Pending)
-		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }

@@ -19,6 +19,8 @@ type load struct {
 	callers     []caller
 	connections int
 	keyed       bool
+	// ask makes one call; an add by one of the callers where it is nil.
+	ask func(*client) error
 }
 
 // turn is what one turn of a load measured.
@@ -86,15 +88,14 @@ func (l load) one(ctx context.Context, phase *atomic.Int32) ([]time.Duration, er
 		return nil, err
 	}
 	defer c.conn.Close() //nolint:errcheck // nothing is left to say on it
+	ask := l.ask
+	if ask == nil {
+		ask = l.add
+	}
 	var latencies []time.Duration
-	key := ""
 	for phase.Load() != over {
-		user, book := l.callers[rand.IntN(len(l.callers))], bookID(rand.IntN(books)) //nolint:gosec // nothing secret about a load
-		if l.keyed {
-			key = newKey()
-		}
 		sent := time.Now()
-		if _, err := c.add(user, book, key); err != nil {
+		if err := ask(c); err != nil {
 			return latencies, err
 		}
 		took := time.Since(sent)
@@ -103,6 +104,16 @@ func (l load) one(ctx context.Context, phase *atomic.Int32) ([]time.Duration, er
 		}
 	}
 	return latencies, nil
+}
+
+func (l load) add(c *client) error {
+	key := ""
+	if l.keyed {
+		key = newKey()
+	}
+	user, book := l.callers[rand.IntN(len(l.callers))], bookID(rand.IntN(books)) //nolint:gosec // nothing secret about a load
+	_, err := c.add(user, book, key)
+	return err
 }
 
 // newKey makes an Idempotency-Key as long as the hash that the API keeps an answer under, so that the bare handler can

@@ -31,11 +31,11 @@ type process struct {
 
 // launch starts a program that listens on addr, with nothing but env in its environment.
 func launch(ctx context.Context, dir, path, addr string, env []string, args ...string) (*process, error) {
-	p := &process{addr: addr, log: filepath.Join(dir, filepath.Base(path)+".log"), ended: make(chan struct{})}
-	log, err := os.Create(p.log)
+	log, err := os.CreateTemp(dir, filepath.Base(path)+"-*.log")
 	if err != nil {
 		return nil, err
 	}
+	p := &process{addr: addr, log: log.Name(), ended: make(chan struct{})}
 	defer log.Close() //nolint:errcheck // the process keeps its own copy
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), path, args...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GOTRACEBACK=all"}, env...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +28,7 @@ type stack struct {
 	mongodb        *engine.MongoDB
 	api, consumers *process
 	pprof          string
+	env            []string // of every program
 	processes      []*process
 	scratch        *scratch
 }
@@ -46,24 +48,24 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 	if err := s.engines(ctx); err != nil {
 		return nil, err
 	}
-	ports, err := engine.FreePorts(3)
-	if err != nil {
-		return nil, err
-	}
-	addr := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	s.pprof = addr(2)
-	env := []string{
+	s.env = []string{
 		"REDIS_ADDRS=" + s.redis.Addr, "KAFKA_BROKERS=" + s.kafka.Brokers(), "MONGODB_URI=" + s.mongodb.URI,
-		"JWT_SECRET=" + secret, "LOG_FORMAT=text", "HTTP_ADDR=" + addr(0), "OPS_ADDR=" + addr(1),
+		"JWT_SECRET=" + secret, "LOG_FORMAT=text",
 		"RATE_LIMIT=1000000", // on, but never reached
 	}
-	if s.api, err = s.launch(ctx, "api", addr(0), append(env, "PPROF_ADDR="+s.pprof)); err != nil {
+	var pprof string
+	if s.api, s.pprof, err = s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR", nil); err != nil {
 		return nil, err
 	}
+	b.say("profile: go tool pprof http://%s/debug/pprof/profile?seconds=10", s.pprof)
 	if len(consumers) > 0 {
-		if s.consumers, err = s.launch(ctx, "consumers", addr(1), env, consumers...); err != nil {
+		if consumers[0] == everyConsumer {
+			consumers = nil
+		}
+		if s.consumers, pprof, err = s.serve(ctx, "consumers", "OPS_ADDR", "CONSUMERS_PPROF_ADDR", nil, consumers...); err != nil {
 			return nil, err
 		}
+		b.say("consumers: go tool pprof http://%s/debug/pprof/profile?seconds=10", pprof)
 	}
 	for _, p := range s.processes {
 		if err := p.ready(ctx); err != nil {
@@ -72,6 +74,54 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 	}
 	b.say("engines, api%s are ready after %.1f s", map[bool]string{true: ", consumers"}[s.consumers != nil], time.Since(began).Seconds())
 	return s, nil
+}
+
+// everyConsumer starts all that there are.
+const everyConsumer = "all"
+
+// serve starts the api or the consumers on free ports: what it serves and its pprof. extra goes into its environment.
+func (s *stack) serve(ctx context.Context, name, addrEnv, pprofEnv string, extra []string, args ...string) (_ *process, pprof string, err error) {
+	ports, err := engine.FreePorts(2)
+	if err != nil {
+		return nil, "", err
+	}
+	addr, pprof := "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
+	env := append(slices.Clone(s.env), addrEnv+"="+addr, pprofEnv+"="+pprof)
+	p, err := s.launch(ctx, name, addr, append(env, extra...), args...)
+	return p, pprof, err
+}
+
+// anotherAPI starts one more api beside the first, with something else in its environment.
+func (s *stack) anotherAPI(ctx context.Context, extra ...string) (*process, error) {
+	p, _, err := s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR", extra)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.ready(ctx)
+}
+
+// bare starts the bare handlers; calls is what the one that adds repeats, "" where nobody adds by it.
+func (s *stack) bare(ctx context.Context, calls string) (*process, error) {
+	ports, err := engine.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	addr := "127.0.0.1:" + strconv.Itoa(ports[0])
+	p, err := s.launch(ctx, "baseline", addr, nil, "-addr", addr, "-redis", s.redis.Addr, "-calls", calls)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.listening(ctx)
+}
+
+// holdRelay freezes Kafka: the relay's readers fill their memory once and then wait.
+func (s *stack) holdRelay() error {
+	for _, node := range s.kafka.Nodes {
+		if err := freeze(node.Pid()); err != nil {
+			return fmt.Errorf("freeze Kafka: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *stack) engines(ctx context.Context) error {
