@@ -92,6 +92,7 @@ var asleep = pacing{
 }
 
 func TestHandler(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		batch []*kgo.Record
 		log   []string
@@ -171,6 +172,7 @@ func repeat(s string, n int) []string {
 }
 
 func TestTenAttemptsTakeFiveSecondsAtMost(t *testing.T) {
+	t.Parallel()
 	for range 100 { // the waits are random
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{}
@@ -190,6 +192,7 @@ func TestTenAttemptsTakeFiveSecondsAtMost(t *testing.T) {
 }
 
 func TestAnOutageOfAnHourGivesNothingUp(t *testing.T) {
+	t.Parallel()
 	for name, values := range map[string][]string{
 		"of a whole batch":                  {"ok", "ok"},
 		"while a batch is tried one by one": {"ok", "refused 3 times"},
@@ -232,6 +235,7 @@ func TestAnOutageOfAnHourGivesNothingUp(t *testing.T) {
 }
 
 func TestTheEndOfPatienceIsNoOutcome(t *testing.T) {
+	t.Parallel()
 	s := &script{}
 	h := s.handler()
 	h.handle = func(context.Context, []Record[string]) ([]*kgo.Record, error) { return nil, errAway }
@@ -245,6 +249,7 @@ func TestTheEndOfPatienceIsNoOutcome(t *testing.T) {
 
 // Whatever happens to whom, each record ends as done or given up, and those of a key do so in order.
 func TestEachRecordEndsOnceAndInTheOrderOfItsKey(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))

@@ -12,6 +12,7 @@ import (
 )
 
 func TestALetterIsTheOriginalAndSaysWhatHappened(t *testing.T) {
+	t.Parallel()
 	original := []kgo.RecordHeader{
 		{Key: "ce_id", Value: []byte("u1:1:7")}, {Key: "raw", Value: []byte{0xff, 0}}, {Key: "empty"},
 	}
@@ -42,6 +43,7 @@ func TestALetterIsTheOriginalAndSaysWhatHappened(t *testing.T) {
 }
 
 func TestANullStaysNullInALetter(t *testing.T) {
+	t.Parallel()
 	l := failure{record: &kgo.Record{}, class: ClassUndecodable, err: errNull, attempts: 1, first: time.Now()}.letter("g", "dlq")
 	if l.Key != nil || l.Value != nil {
 		t.Errorf("key %v, value %v", l.Key, l.Value)
@@ -49,6 +51,7 @@ func TestANullStaysNullInALetter(t *testing.T) {
 }
 
 func TestAMessageIsUTF8AndBounded(t *testing.T) {
+	t.Parallel()
 	for claim, text := range map[string]string{
 		"not UTF-8":             "bad \xff\xfe bytes",
 		"long":                  strings.Repeat("x", 5000),
@@ -69,6 +72,7 @@ func TestAMessageIsUTF8AndBounded(t *testing.T) {
 }
 
 func TestALetterIDNamesOneRecordForOneGroup(t *testing.T) {
+	t.Parallel()
 	base := kgo.Record{Topic: "t", Partition: 1, Offset: 2, Timestamp: time.UnixMilli(3)}
 	change := func(f func(*kgo.Record)) *kgo.Record { r := base; f(&r); return &r }
 	seen := map[string]string{}

@@ -17,6 +17,7 @@ func sized(n, bytesEach int) []*kgo.Record {
 }
 
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	for claim, c := range map[string]struct {
 		push    []*kgo.Record
 		batches []int
@@ -50,6 +51,7 @@ func TestQueue(t *testing.T) {
 }
 
 func TestFetchingStopsAtTwoBatchesAndGoesOnAtOne(t *testing.T) {
+	t.Parallel()
 	for unit, batch := range map[string][]*kgo.Record{"records": sized(10, 1), "bytes": sized(1, 4<<20)} {
 		t.Run(unit, func(t *testing.T) {
 			var flow []bool
@@ -82,6 +84,7 @@ func TestFetchingStopsAtTwoBatchesAndGoesOnAtOne(t *testing.T) {
 }
 
 func TestTheOldestRecordIsTheFirstThatIsNotDone(t *testing.T) {
+	t.Parallel()
 	q := newQueue(2, func(bool) {})
 	at := func(want int64) {
 		t.Helper()

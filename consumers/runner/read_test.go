@@ -12,6 +12,7 @@ import (
 )
 
 func TestALetterReadBackIsWhatTheGroupWasGiven(t *testing.T) {
+	t.Parallel()
 	rec := &kgo.Record{
 		Topic: "cart.events.v1", Partition: 3, Offset: 42, Key: []byte("u1"), Value: []byte{0xfe, 0, '{'},
 		Headers: []kgo.RecordHeader{header("ce_id", "u1:1:7"), {Key: "empty"}}, Timestamp: time.UnixMilli(1_790_000_000_000),
@@ -44,6 +45,7 @@ func TestALetterReadBackIsWhatTheGroupWasGiven(t *testing.T) {
 }
 
 func TestALetterOfALetterIsReadAsTheLaterOne(t *testing.T) {
+	t.Parallel()
 	inner := failure{record: &kgo.Record{Topic: "in", Key: []byte("k")}, class: ClassRejected, err: errors.New("inner"), attempts: 1, first: time.Now()}.letter("a", "dlq")
 	outer := failure{record: inner, class: ClassExhausted, err: errors.New("outer"), attempts: 10, first: time.Now()}.letter("b", "dlq")
 	l, err := ReadLetter(outer)
@@ -56,6 +58,7 @@ func TestALetterOfALetterIsReadAsTheLaterOne(t *testing.T) {
 }
 
 func TestALettersFaultsAreAllTold(t *testing.T) {
+	t.Parallel()
 	l, err := ReadLetter(&kgo.Record{Key: []byte("k"), Headers: []kgo.RecordHeader{
 		header(HeaderTopic, "in"), header(HeaderPartition, "-1"), header(HeaderOffset, "many"), header(HeaderGroup, ""),
 		header(HeaderMessage, "why"), header("ce_id", "u1:1:7"),

@@ -17,7 +17,10 @@ import (
 	"cartstream/consumers/runner"
 )
 
-func TestTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) { orderOfKeys(t, newKafka(t, 8), 500) }
+func TestTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) {
+	t.Parallel()
+	orderOfKeys(t, newKafka(t, 8), 500)
+}
 
 // orderOfKeys needs 8 partitions.
 func orderOfKeys(t *testing.T, k *kafka, each int) {
@@ -95,6 +98,7 @@ func orderOfKeys(t *testing.T, k *kafka, each int) {
 }
 
 func TestAHandoverRepeatsNothingThatIsDone(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 4)
 	var s seen
 	first := run(t, k, consumer(&s, nil))
@@ -115,6 +119,7 @@ func TestAHandoverRepeatsNothingThatIsDone(t *testing.T) {
 }
 
 func TestADrainFinishesTheBatchInHandCommitsItAndLeavesTheGroup(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var s seen
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -147,6 +152,7 @@ func TestADrainFinishesTheBatchInHandCommitsItAndLeavesTheGroup(t *testing.T) {
 }
 
 func TestACrashRepeatsWhatWasNotCommittedAndSkipsNothing(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	for _, v := range numbers("v", 20) {
 		k.write(t, 0, "a", v)
@@ -182,6 +188,7 @@ func TestACrashRepeatsWhatWasNotCommittedAndSkipsNothing(t *testing.T) {
 }
 
 func TestAMemberThatLostItsPartitionsCommitsNothing(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var s seen
 	var calls atomic.Int32

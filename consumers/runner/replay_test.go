@@ -39,6 +39,7 @@ func (k *kafka) letters(t *testing.T, n int) []*kgo.Record {
 }
 
 func TestAReplayReachesItsGroupAndNoOther(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var mended atomic.Bool
 	mine, others := &seen{}, &seen{}
@@ -75,6 +76,7 @@ func TestAReplayReachesItsGroupAndNoOther(t *testing.T) {
 }
 
 func TestAReplayThatFailsIsTheSameLetterAgain(t *testing.T) {
+	t.Parallel()
 	for claim, c := range map[string]struct {
 		value    string
 		class    string
@@ -116,6 +118,7 @@ func TestAReplayThatFailsIsTheSameLetterAgain(t *testing.T) {
 }
 
 func TestAReplayDuringAnOutageChangesNothing(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var away atomic.Bool
 	s := &seen{}
@@ -142,6 +145,7 @@ func TestAReplayDuringAnOutageChangesNothing(t *testing.T) {
 }
 
 func TestALetterOfNobodyHereIsNotReplayed(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	r := run(t, k, consumer(&seen{}, nil))
 	k.write(t, 0, "a", "poison")
@@ -160,6 +164,7 @@ func TestALetterOfNobodyHereIsNotReplayed(t *testing.T) {
 }
 
 func TestAConsumerOfNullsIsGivenThem(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	s := &seen{}
 	c := consumer(s, nil)

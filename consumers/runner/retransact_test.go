@@ -14,7 +14,10 @@ import (
 )
 
 // An idle member is given a letter at once, and what it produces is one transaction.
-func TestATransactionalReplayIsATransaction(t *testing.T) { replayedInATransaction(t, newKafka(t, 1)) }
+func TestATransactionalReplayIsATransaction(t *testing.T) {
+	t.Parallel()
+	replayedInATransaction(t, newKafka(t, 1))
+}
 
 func replayedInATransaction(t *testing.T, k *kafka) {
 	var mended atomic.Bool
@@ -58,6 +61,7 @@ func replayedInATransaction(t *testing.T, k *kafka) {
 }
 
 func TestAReplayBetweenRecordsSkipsNone(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	r := run(t, k, copier(nil))
 	k.write(t, 0, "p", "poison")
@@ -88,6 +92,7 @@ func TestAReplayBetweenRecordsSkipsNone(t *testing.T) {
 }
 
 func TestOnlyThePartitionsOwnerReplaysATransactionalLetter(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	first := run(t, k, copier(nil))
 	second := run(t, k, copier(nil))
@@ -119,6 +124,7 @@ func TestOnlyThePartitionsOwnerReplaysATransactionalLetter(t *testing.T) {
 // A member whose session ended without its knowing replays something, is held up, and wakes after the new owner published
 // something newer: the one way in which a replay could publish the older cart last.
 func TestAReplayOfAMemberThatLostItsPartitionPublishesNothing(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	entered, release := make(chan struct{}, 10), make(chan struct{})
 	old := copier(nil)

@@ -19,6 +19,7 @@ import (
 )
 
 func TestAPoisonRecordIsParkedWhileOthersGoOn(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	k.write(t, 0, "a", "a0")
 	at := k.put(t, &kgo.Record{Topic: in, Key: []byte("b"), Value: []byte("poison"),
@@ -71,6 +72,7 @@ func headers(r *kgo.Record) map[string]string {
 }
 
 func TestAnOutageParksNothingAndOnePartitionStopsNoOther(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	var s seen
 	var away atomic.Bool
@@ -102,6 +104,7 @@ func TestAnOutageParksNothingAndOnePartitionStopsNoOther(t *testing.T) {
 }
 
 func TestALetterThatTheTopicDoesNotTakeHoldsOnlyItsPartition(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dlq, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var s seen
@@ -122,6 +125,7 @@ func TestALetterThatTheTopicDoesNotTakeHoldsOnlyItsPartition(t *testing.T) {
 }
 
 func TestATopicThatComesLaterIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var s seen
 	c := consumer(&s, nil)
@@ -142,6 +146,7 @@ func TestATopicThatComesLaterIsWaitedFor(t *testing.T) {
 }
 
 func TestAKafkaThatComesLaterIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	k.write(t, 0, "a", "v0")
 	wire := newWire(k)
@@ -160,6 +165,7 @@ func TestAKafkaThatComesLaterIsWaitedFor(t *testing.T) {
 }
 
 func TestAGroupWhoseOffsetIsBehindTheLogStartsAtItsBeginning(t *testing.T) {
+	t.Parallel()
 	for claim, c := range map[string]struct {
 		commit int64
 		delete int64
@@ -195,6 +201,7 @@ func TestAGroupWhoseOffsetIsBehindTheLogStartsAtItsBeginning(t *testing.T) {
 }
 
 func TestAConsumerThatMayNotReadIsThereOnceItMay(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: in, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var s seen
@@ -206,6 +213,7 @@ func TestAConsumerThatMayNotReadIsThereOnceItMay(t *testing.T) {
 }
 
 func TestAPartitionThatIsStuckHoldsBoundedMemory(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	var s seen
 	release := make(chan struct{})
@@ -237,6 +245,7 @@ func TestAPartitionThatIsStuckHoldsBoundedMemory(t *testing.T) {
 }
 
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	var s seen
 	r := run(t, k, consumer(&s, nil))
@@ -257,6 +266,7 @@ func TestPauseAndResume(t *testing.T) {
 }
 
 func TestAnUnknownConsumerCanNotBePaused(t *testing.T) {
+	t.Parallel()
 	r, err := runner.New(runner.Config{DeadLetters: dlq})
 	if err != nil {
 		t.Fatal(err)
@@ -274,6 +284,7 @@ func TestAnUnknownConsumerCanNotBePaused(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	good := consumer(&seen{}, nil)
 	with := func(f func(*runner.Consumer[string])) runner.Consumer[string] { c := good; f(&c); return c }
 	for fault, consumers := range map[string][]runner.Runnable{

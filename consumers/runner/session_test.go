@@ -19,6 +19,7 @@ func fetch(err error) kgo.Fetches {
 }
 
 func TestOnlyANewClientGetsOver(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		err   error
 		fatal bool
@@ -43,6 +44,7 @@ func TestOnlyANewClientGetsOver(t *testing.T) {
 }
 
 func TestAFaultThatLastsIsLoggedTwiceAMinute(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		p := parts{log: slog.New(slog.NewTextHandler(&out, nil)), echo: &echo{}}
@@ -57,6 +59,7 @@ func TestAFaultThatLastsIsLoggedTwiceAMinute(t *testing.T) {
 }
 
 func TestSessionsStartOverUntilToldToStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := parts{log: slog.New(slog.DiscardHandler)}
@@ -78,6 +81,7 @@ func TestSessionsStartOverUntilToldToStop(t *testing.T) {
 }
 
 func TestOptionsOfNoUseEndTheRun(t *testing.T) {
+	t.Parallel()
 	err := parts{}.sessions(t.Context(), func(context.Context) error { return fmt.Errorf("%w: no brokers", errConfig) })
 	if !errors.Is(err, errConfig) {
 		t.Errorf("error %v", err)

@@ -128,9 +128,11 @@ func (k *kafka) read(t *testing.T, topic string) []*kgo.Record {
 		if !behind {
 			return all
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond) // an aborted end is never handed out
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		fetches := cl.PollFetches(ctx)
-		idle := ctx.Err() != nil
+		if ctx.Err() != nil {
+			t.Fatalf("%s was read to %v only, its ends are %v", topic, next, ends)
+		}
 		cancel()
 		fetches.EachRecord(func(r *kgo.Record) {
 			next[r.Partition] = r.Offset + 1
@@ -138,9 +140,6 @@ func (k *kafka) read(t *testing.T, topic string) []*kgo.Record {
 				all = append(all, r)
 			}
 		})
-		if idle {
-			return all
-		}
 	}
 }
 

@@ -63,6 +63,7 @@ func (s *shelf) ids() []string {
 }
 
 func TestALetterThatNoTransactionCanHoldIsStoredElsewhereFirst(t *testing.T) {
+	t.Parallel()
 	for claim, fault := range map[string]*kerr.Error{
 		"the topic refuses it":   kerr.TopicAuthorizationFailed,
 		"the topic is never led": kerr.LeaderNotAvailable, // tried again until the transaction's time is over
@@ -98,6 +99,7 @@ func TestALetterThatNoTransactionCanHoldIsStoredElsewhereFirst(t *testing.T) {
 }
 
 func TestALetterThatNothingTakesHoldsOnlyItsPartition(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dlq, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	kept := &shelf{away: true}
@@ -119,6 +121,7 @@ func TestALetterThatNothingTakesHoldsOnlyItsPartition(t *testing.T) {
 }
 
 func TestALetterStoredForATransactionThatFailsHasTheSameIDAgain(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dlq, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	aborted := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.IllegalGeneration, Count: 3})

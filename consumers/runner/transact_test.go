@@ -57,6 +57,7 @@ func (k *kafka) holds(t *testing.T, topic string, want ...string) bool {
 }
 
 func TestRecordsAndOffsetsAreOneTransaction(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	k.write(t, 0, "a", "a0")
 	aborted := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.IllegalGeneration, Count: 2})
@@ -73,6 +74,7 @@ func TestRecordsAndOffsetsAreOneTransaction(t *testing.T) {
 }
 
 func TestALetterAndItsHealingArePartOfTheTransaction(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	k.write(t, 0, "a", "a0")
 	k.write(t, 0, "b", "poison")
@@ -102,6 +104,7 @@ func TestALetterAndItsHealingArePartOfTheTransaction(t *testing.T) {
 }
 
 func TestATransactionalPartitionInTroubleStopsNoOther(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 3)
 	var away atomic.Bool
 	away.Store(true)
@@ -132,6 +135,7 @@ func TestATransactionalPartitionInTroubleStopsNoOther(t *testing.T) {
 }
 
 func TestALetterThatTheTransactionCanNotWriteHoldsOnlyItsPartition(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 2)
 	fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dlq, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	run(t, k, copier(nil))
@@ -153,6 +157,7 @@ func TestALetterThatTheTransactionCanNotWriteHoldsOnlyItsPartition(t *testing.T)
 // A member whose session ended without its knowing reads something, is held up, and wakes after the new owner published
 // something newer.
 func TestAMemberThatLostItsPartitionCanNotPublishLast(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	write := func(value string, entered, release chan struct{}) runner.Transactional[string] {
 		c := copier(nil)
@@ -186,6 +191,7 @@ func TestAMemberThatLostItsPartitionCanNotPublishLast(t *testing.T) {
 }
 
 func TestEachRecordIsCopiedOnceWhateverHappensToTheMembers(t *testing.T) {
+	t.Parallel()
 	copiedOnce(t, newKafka(t, 4), 400)
 }
 
@@ -241,6 +247,7 @@ func copiedOnce(t *testing.T, k *kafka, each int) {
 }
 
 func TestADrainEndsTheTransactionInHand(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	entered, release := make(chan struct{}, 10), make(chan struct{})
 	r := run(t, k, copier(func(ctx context.Context, _ []runner.Record[string]) error {
@@ -263,6 +270,7 @@ func TestADrainEndsTheTransactionInHand(t *testing.T) {
 }
 
 func TestATransactionalConsumerIsPausedAndResumed(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	r := run(t, k, copier(nil))
 	k.write(t, 0, "a", "v0")

@@ -87,6 +87,7 @@ func (b *bench) end() time.Duration {
 }
 
 func TestAParkedRecordIsStoredThenHealedThenMarked(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		b.heal = func(_ context.Context, r *kgo.Record) error { b.note("healed %d", r.Offset); return nil }
@@ -98,6 +99,7 @@ func TestAParkedRecordIsStoredThenHealedThenMarked(t *testing.T) {
 }
 
 func TestALetterThatCanNotBeStoredHoldsThePartition(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		var ids []string
@@ -121,6 +123,7 @@ func TestALetterThatCanNotBeStoredHoldsThePartition(t *testing.T) {
 }
 
 func TestHealing(t *testing.T) {
+	t.Parallel()
 	for claim, c := range map[string]struct {
 		heal   func(call int) error
 		calls  int
@@ -157,6 +160,7 @@ func TestHealing(t *testing.T) {
 }
 
 func TestAWorkerThatIsStopped(t *testing.T) {
+	t.Parallel()
 	hang := func(ctx context.Context, _ []Record[string]) error { <-ctx.Done(); return ctx.Err() }
 	for claim, c := range map[string]struct {
 		handle func(context.Context, []Record[string]) error
@@ -211,6 +215,7 @@ func TestAWorkerThatIsStopped(t *testing.T) {
 }
 
 func TestHandleIsEndedAfterHalfAMinute(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var took []time.Duration
 		b := newBench(t, func(ctx context.Context, _ []Record[string]) error {
@@ -234,6 +239,7 @@ func TestHandleIsEndedAfterHalfAMinute(t *testing.T) {
 }
 
 func TestAPausedConsumerBeginsNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		b.begin()
@@ -253,6 +259,7 @@ func TestAPausedConsumerBeginsNothing(t *testing.T) {
 }
 
 func TestConcurrencyBoundsTheBatchesInHandButNotThoseThatWait(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		g.limit(2)
