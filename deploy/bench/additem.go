@@ -73,7 +73,7 @@ func (b *bench) sayAdds(round int, settings []*addSetting) {
 }
 
 func (b *bench) printAdds(about string, settings []*addSetting) error {
-	t := table{columns: []column{{"requests/s", 0}, {"p50 ms", 2}, {"p99 ms", 2}, {"CPU µs", 1}, {"Redis CPU µs", 1}}}
+	t := table{columns: turnColumns}
 	for _, c := range settings {
 		t.head(c.name)
 		t.compare(c.api, c.bare)
@@ -98,6 +98,9 @@ func newAddSetting(l load) *addSetting {
 	}
 	return &addSetting{name, l, series{name: "  api"}, series{name: "  bare"}}
 }
+
+// turnColumns are what turn adds.
+var turnColumns = []column{{"requests/s", 0}, {"p50 ms", 2}, {"p99 ms", 2}, {"CPU µs", 1}, {"Redis CPU µs", 1}}
 
 // turn measures the load on one side.
 func (s *stack) turn(ctx context.Context, d time.Duration, l load, p *process, into *series) error {

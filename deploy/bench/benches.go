@@ -14,6 +14,9 @@ type benchmark struct {
 var benches = []benchmark{
 	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", false, addItem},
 	{"add-item-piped", "the same while relay, Kafka and every consumer work on what both sides add", false, addItemPiped},
+	{"get-cart", "GET /v1/cart of 1, 10 and 100 lines, and 304, beside a bare Gin handler with HGETALL", false, getCart},
 	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
+	{"relay-drain", "a million waiting changes into Kafka, and one as it comes, beside raw produces", false, relayDrain},
+	{"persist", "changes from Kafka to MongoDB, beside raw bulk writes", false, persistRuns},
 }

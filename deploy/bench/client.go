@@ -18,10 +18,19 @@ type client struct {
 	out  []byte
 }
 
-// caller is a user who adds.
+// caller is a user.
 type caller struct {
 	id     string
 	header []byte // of every add
+}
+
+// get is a request for the caller's cart, if it isn't the one that tag names.
+func (u caller) get(tag string) []byte {
+	_, header, _ := bytes.Cut(u.header, []byte("\r\n"))
+	if tag != "" {
+		tag = "If-None-Match: " + tag + "\r\n"
+	}
+	return fmt.Appendf(nil, "GET /v1/cart HTTP/1.1\r\n%s%s\r\n", header, tag)
 }
 
 // callers makes n users with tokens. The bare handler takes the user from X-User; both sides get the same bytes.

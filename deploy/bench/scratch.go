@@ -77,7 +77,7 @@ func (s *scratch) build(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.program(""), //nolint:gosec // a directory of ours
-		"cartstream/api", "cartstream/consumers", "cartstream/deploy/bench/baseline")
+		"cartstream/api", "cartstream/consumers", "cartstream/deploy/bench/baseline", "cartstream/deploy/bench/gateway")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w: %s", err, out)
 	}

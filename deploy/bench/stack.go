@@ -169,7 +169,9 @@ func bookID(i int) string { return fmt.Sprintf("book-%02d", i) }
 func userID(i int) string { return fmt.Sprintf("user-%04d", i) }
 
 // createBooks fills the catalogue with books that differ in nothing but their ids.
-func (s *stack) createBooks(ctx context.Context) error {
+func (s *stack) createBooks(ctx context.Context) error { return s.createBooksUpTo(ctx, books) }
+
+func (s *stack) createBooksUpTo(ctx context.Context, books int) error {
 	boss, err := sign("boss", "admin")
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
-// Command baseline is the plainest handler that adds to a cart: Gin without middleware, the body bound by Gin, the same
-// script as the API's with one EVALSHA a request through go-redis as it comes, and the script's answer sent on. It
-// checks nothing: no token, no limits, nothing about the body. The benchmarks measure the API beside it.
+// Command baseline is the plainest handlers for what the API does, which the benchmarks measure beside it. They check
+// nothing: no token, no limits, nothing about the body.
+//
+//   - POST /v1/cart/items: Gin without middleware, the body bound by Gin, the same script as the API's with one EVALSHA a
+//     request through go-redis as it comes, and the script's answer sent on.
+//   - GET /v1/cart: one HGETALL of the cart's hash, sent on as JSON.
 package main
 
 import (
@@ -9,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,7 +24,7 @@ import (
 func main() {
 	addr := flag.String("addr", "", "where to listen")
 	engine := flag.String("redis", "", "host:port of the API's Redis")
-	script := flag.String("calls", "", "file with the recorded calls")
+	script := flag.String("calls", "", "file with the recorded calls, which also tell where a user's cart is")
 	flag.Parse()
 	if err := run(*addr, *engine, *script); err != nil {
 		fmt.Fprintln(os.Stderr, "baseline:", err)
@@ -29,17 +33,21 @@ func main() {
 }
 
 func run(addr, engine, script string) error {
-	text, err := os.ReadFile(script) //nolint:gosec // the benchmark names the file
-	if err != nil {
-		return err
-	}
 	var adds replay.Adds
-	if err := json.Unmarshal(text, &adds); err != nil {
-		return fmt.Errorf("%s: %w", script, err)
+	if script != "" {
+		text, err := os.ReadFile(script) //nolint:gosec // the benchmark names the file
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &adds); err != nil {
+			return fmt.Errorf("%s: %w", script, err)
+		}
 	}
+	client := redis.NewClient(&redis.Options{Addr: engine})
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	e.POST("/v1/cart/items", add(&adds, redis.NewClient(&redis.Options{Addr: engine})))
+	e.POST("/v1/cart/items", add(&adds, client))
+	e.GET("/v1/cart", get(&adds, client))
 	server := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 5 * time.Second}
 	return server.ListenAndServe()
 }
@@ -70,5 +78,24 @@ func add(adds *replay.Adds, client *redis.Client) gin.HandlerFunc {
 			return
 		}
 		c.String(http.StatusOK, answer)
+	}
+}
+
+// get finds the cart where the user's recorded add has it.
+func get(adds *replay.Adds, client *redis.Client) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		key := adds.Cart(c.GetHeader("X-User"))
+		fields, err := client.HGetAll(c.Request.Context(), key).Result()
+		if err != nil || len(fields) == 0 {
+			c.String(http.StatusInternalServerError, "%s: %d fields, %v", key, len(fields), err)
+			return
+		}
+		text, err := json.Marshal(fields)
+		if err != nil {
+			c.String(http.StatusInternalServerError, err.Error())
+			return
+		}
+		c.Header("Content-Length", strconv.Itoa(len(text))) // in chunks it would cost more
+		c.Data(http.StatusOK, "application/json", text)
 	}
 }

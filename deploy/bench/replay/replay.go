@@ -13,6 +13,7 @@ import (
 
 // Where a recorded add holds what changes from call to call; the header of the API's mutation.lua and add.lua says so.
 const (
+	keyCart                               = 1
 	keyFacts, keyUsers, keyKept, keys     = 3, 4, 5, 6
 	argMeta, argNow, argBook, argQuantity = 1, 2, 8, 9
 	args                                  = 13
@@ -98,6 +99,14 @@ func (a *Adds) Add(user, book, quantity, key string) (Call, error) {
 		c.Keys[keyKept] = strings.TrimSuffix(c.Keys[keyKept], old) + key
 	}
 	return c, nil
+}
+
+// Cart returns the key of the user's cart, "" where no add of the user was recorded.
+func (a *Adds) Cart(user string) string {
+	if c, ok := a.Plain[user]; ok {
+		return c.Keys[keyCart]
+	}
+	return ""
 }
 
 // parse takes the words of a command off a line of MONITOR; none where a script ran it.

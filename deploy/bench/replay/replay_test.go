@@ -51,6 +51,9 @@ func TestARecordedAddIsFilledInWithAnotherBookKeyAndTime(t *testing.T) {
 			}
 		})
 	}
+	if has, none := a.Cart("u1"), a.Cart("u2"); has != "{7}:c:u1" || none != "" {
+		t.Errorf("carts: %q and %q", has, none)
+	}
 	if got := a.Plain["u1"].Keys[keyFacts]; got != "{7}:f:b0" {
 		t.Errorf("the recorded call has changed: %s", got)
 	}
