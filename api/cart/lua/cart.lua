@@ -17,7 +17,7 @@
 --         "\30<book> <line>"; quantity 0 says that the line is gone
 
 -- A number that is only passed on stays a string, since turning one into the other costs more than most commands do.
--- Concatenation keeps 14 digits, which only an amount can exceed.
+-- Concatenation keeps 14 digits and takes twice as long as format's %d.
 
 local call = redis.call
 local state = call('GET', KEYS[1])
@@ -60,7 +60,7 @@ local function count(sign, q, price, availability)
 end
 
 local function totals()
-  return string.format('%.0f', amount) .. ' ' .. quantity .. ' ' .. lines
+  return string.format('%d %d %d', amount, quantity, lines)
 end
 
 -- all returns every line of the cart in order, but with book's line replaced by the one given.
@@ -98,7 +98,7 @@ local function commit(kind, whole, items, book, line)
   elseif was == '-' then
     own = 'o'
   end
-  local number, sums = G .. ' ' .. version + 1 .. ' ', totals()
+  local number, sums = string.format('%s %d ', G, version + 1), totals()
   local change = number .. kind .. ' ' .. whole .. ' ' .. updated .. ' ' .. sums .. items
   local id = call('XADD', KEYS[3], G .. '-*', 'cart', user .. ' ' .. meta .. ' ' .. change)
   local head = number .. sums .. ' ' .. seq .. ' ' .. updated .. ' ' .. string.sub(id, #G + 2) .. ' ' .. own

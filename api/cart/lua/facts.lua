@@ -34,6 +34,5 @@ local function bring(facts, s, q, price, availability, book_version, previous, t
       previous = '-'
     end
   end
-  return s .. ' ' .. q .. ' ' .. facts.price .. ' ' .. facts.availability .. ' ' .. facts.version .. ' ' .. previous ..
-    ' ' .. facts.title
+  return string.format('%s %d %d %s %d %s %s', s, q, facts.price, facts.availability, facts.version, previous, facts.title)
 end
