@@ -14,6 +14,7 @@ type benchmark struct {
 var benches = []benchmark{
 	{"add-item", "POST /v1/cart/items beside a bare Gin handler that runs the same script", false, addItem},
 	{"add-item-piped", "the same while relay, Kafka and every consumer work on what both sides add", false, addItemPiped},
+	{"script", "the script of an add alone, beside one that only answers; long carts, many carts, memory", false, scriptAlone},
 	{"get-cart", "GET /v1/cart of 1, 10 and 100 lines, and 304, beside a bare Gin handler with HGETALL", false, getCart},
 	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},

@@ -13,9 +13,10 @@ import (
 
 // Where a recorded add holds what changes from call to call; the header of the API's mutation.lua and add.lua says so.
 const (
-	keyCart                               = 1
+	keyCart, keyOutbox                    = 1, 2
 	keyFacts, keyUsers, keyKept, keys     = 3, 4, 5, 6
 	argMeta, argNow, argBook, argQuantity = 1, 2, 8, 9
+	argLimit                              = 10
 	args                                  = 13
 )
 
@@ -107,6 +108,26 @@ func (a *Adds) Cart(user string) string {
 		return c.Keys[keyCart]
 	}
 	return ""
+}
+
+// Outbox returns the key of the outbox that the user's changes go to, "" where no add of the user was recorded.
+func (a *Adds) Outbox(user string) string {
+	if c, ok := a.Plain[user]; ok {
+		return c.Keys[keyOutbox]
+	}
+	return ""
+}
+
+// As returns a call by which the user adds the book once, as often as they like: without a key, and in the shard of another
+// user whose add was recorded. The script doesn't ask whose shard it is.
+func (a *Adds) As(user, like, book string) (Call, error) {
+	c, err := a.Add(like, book, "1", "")
+	if err != nil {
+		return c, err
+	}
+	c.Args[0], c.Args[argLimit] = user, "1000000000"
+	c.Keys[keyCart] = strings.TrimSuffix(c.Keys[keyCart], like) + user
+	return c, nil
 }
 
 // parse takes the words of a command off a line of MONITOR; none where a script ran it.
