@@ -20,20 +20,17 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"cartstream/deploy/enginetest"
 	"cartstream/schemas"
 )
 
-// elsewhere are the alerts that no fault fires here, since it would take too long or too much, and why that is enough.
+// elsewhere are the alerts that no fault fires here, and why.
 var elsewhere = map[string]string{
-	"OutboxLong":      "100,000 changes: its metric and OutboxOld's are read together",
-	"ConsumerLag":     "a minute of waiting: consumers/runner tests that what isn't done counts, and how old it is",
-	"SlowSockets":     "more than one a second for five minutes: api/live tests that a slow socket counts as one",
-	"TimerOverdue":    "a quarter of an hour: consumers/timer tests when a job counts as overdue",
 	"RedisNotDurable": "the embedded Redis keeps nothing and doesn't say so: tested on a real one",
-	"ShardsRestoring": "half an hour: api/recovery tests what a lost shard goes through",
-	"Drift":           "consumers/reconcile tests what counts as drift",
 }
 
 // One story, since each fault needs the whole product: what fires is noted as it goes.
@@ -41,32 +38,53 @@ func TestEachAlertIsFiredByAFault(t *testing.T) {
 	s := start(t)
 	s.calm()
 
+	t.Log("hundreds of clients that take nothing, and a job that hangs on an instance that is gone")
+	s.sleepers(320)
+	s.hang("reconcile")
+
 	t.Log("records that nobody can read")
 	for range 101 {
 		s.poison()
 	}
 	s.fires("DeadLetters", "ManyDeadLetters", "DeadLettersForgotten")
 
+	t.Log("a stored cart that is gone")
+	must(t, s.mongo.Database("cartstream").Collection("carts").FindOneAndDelete(t.Context(), bson.D{{Key: "_id", Value: "u1"}}).Err())
+	s.ops("POST", "/admin/reconcile", map[string]any{"scope": "all"})
+	s.fires("Drift")
+
+	t.Log("a MongoDB that takes nothing, while there is much to store")
+	s.mongodb.Freeze()
+	s.again(2 * time.Minute)
+	s.fires("ConsumerLag")
+	s.mongodb.Thaw()
+
 	t.Log("a consumer that rests")
-	s.ops("POST", "/admin/consumers/persist/pause")
-	s.fires("ConsumerPaused")
+	s.ops("POST", "/admin/consumers/persist/pause", nil)
+	s.fires("ConsumerPaused", "TimerOverdue")
+	s.ops("POST", "/admin/consumers/persist/resume", nil)
+
+	t.Log("a Redis that loses thousands of carts, until that was seen")
+	s.store(3000)
+	restoring := s.condition(s.rule("ShardsRestoring"))
+	until(t, "it was seen", func() bool { s.lose(); return s.sees(restoring) })
+	s.fired["ShardsRestoring"] = true
 
 	t.Log("a topic for dead letters that is gone")
 	_, err := kadm.NewClient(s.client).DeleteTopic(t.Context(), schemas.CartDLQ)
 	must(t, err)
 	s.poison()
-	s.fires("DeadLettersHeld")
+	s.fires("DeadLettersHeld", "SlowSockets")
 
-	t.Log("a Kafka that is away")
+	t.Log("a Kafka that is away, for a hundred thousand changes and a minute")
 	s.kafka.Stop()
-	s.add("u2")
-	s.book("PUT", "/v1/books/b1", 1399)
-	s.fires("EngineAway", "OutboxOld", "BooksUnpublished")
+	s.add("u2", "b1")
+	s.book("PUT", "/v1/books/b1", "Emma", 1399)
+	s.hoard(100_001, time.Minute)
+	s.fires("EngineAway", "OutboxOld", "OutboxLong", "BooksUnpublished")
 
 	t.Log("a Redis that forgot its scripts while Kafka is away")
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	must(t, client.ScriptFlush(t.Context()).Err())
-	must(t, client.Close())
+	must(t, s.carts.ScriptFlush(t.Context()).Err())
 	s.fires("ShardsRecovering")
 
 	t.Log("a Redis that is away")
@@ -87,12 +105,14 @@ func TestEachAlertIsFiredByAFault(t *testing.T) {
 
 // stack is the product on engines that can be taken away.
 type stack struct {
-	t              *testing.T
-	redis, kafka   *enginetest.Server
-	api, consumers *process
-	client         *kgo.Client
-	well           []series // what was told when all was well
-	fired          map[string]bool
+	t                     *testing.T
+	redis, kafka, mongodb *enginetest.Server
+	api, consumers        *process
+	client                *kgo.Client
+	carts                 *redis.Client
+	mongo                 *mongo.Client
+	well                  []series // what was told when all was well
+	fired                 map[string]bool
 }
 
 const secret = "a secret of thirty-two characters"
@@ -104,21 +124,26 @@ func start(t *testing.T) *stack {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	s := &stack{t: t, redis: enginetest.EmbeddedRedis(t), kafka: enginetest.EmbeddedKafka(t), fired: map[string]bool{}}
+	s := &stack{t: t, redis: enginetest.EmbeddedRedis(t), kafka: enginetest.EmbeddedKafka(t), mongodb: enginetest.EmbeddedMongo(t), fired: map[string]bool{}}
 	env := []string{
-		"REDIS_ADDRS=" + s.redis.Addr, "KAFKA_BROKERS=" + s.kafka.Addr, "MONGODB_URI=" + enginetest.EmbeddedMongo(t).Addr,
-		"JWT_SECRET=" + secret, "RATE_LIMIT=0", "LOG_FORMAT=json", "HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "TOPIC_PARTITIONS=4", "SHARDS=16",
+		"REDIS_ADDRS=" + s.redis.Addr, "KAFKA_BROKERS=" + s.kafka.Addr, "MONGODB_URI=" + s.mongodb.Addr,
+		"JWT_SECRET=" + secret, "RATE_LIMIT=0", "LOG_FORMAT=json", "HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "TOPIC_PARTITIONS=4", "SHARDS=16", "RECONCILE_EVERY=5s",
 	}
 	s.api, s.consumers = run(t, filepath.Join(dir, "api"), env), run(t, filepath.Join(dir, "consumers"), env)
 	var err error
 	s.client, err = kgo.NewClient(kgo.SeedBrokers(s.kafka.Addr))
 	must(t, err)
 	t.Cleanup(s.client.Close)
+	s.carts = redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	t.Cleanup(func() { _ = s.carts.Close() })
+	s.mongo, err = mongo.Connect(options.Client().ApplyURI(s.mongodb.Addr))
+	must(t, err)
+	t.Cleanup(func() { _ = s.mongo.Disconnect(context.Background()) })
 	for _, p := range []*process{s.api, s.consumers} {
 		until(t, "a process is ready", func() bool { return strings.Contains(p.get("/readyz"), `"status":"ready"`) })
 	}
-	s.book("POST", "/v1/books", 1299)
-	s.add("u1")
+	s.book("POST", "/v1/books", "Emma", 1299)
+	s.add("u1", "b1")
 	return s
 }
 
@@ -142,6 +167,16 @@ func (s *stack) calm() {
 			}
 		}
 	}
+}
+
+func (s *stack) rule(name string) (found rule) {
+	s.t.Helper()
+	for _, r := range rules(s.t) {
+		if r.Alert == name {
+			found = r
+		}
+	}
+	return found
 }
 
 func (s *stack) condition(r rule) condition {
@@ -184,23 +219,24 @@ func (s *stack) poison() {
 	must(s.t, s.client.ProduceSync(s.t.Context(), &kgo.Record{Topic: schemas.CartEvents, Key: []byte("u1"), Value: []byte("poison")}).FirstErr())
 }
 
-func (s *stack) add(user string) {
+func (s *stack) add(user, book string) {
 	s.t.Helper()
-	s.api.call(s.t, "POST", "/v1/cart/items", user, "customer", map[string]any{"bookId": "b1"})
+	s.api.call(s.t, "POST", "/v1/cart/items", user, "customer", map[string]any{"bookId": book})
 }
 
-func (s *stack) book(method, path string, price int) {
+// book creates or changes the book that the path names, b1 where it names none.
+func (s *stack) book(method, path, title string, price int) {
 	s.t.Helper()
-	body := map[string]any{"title": "Emma", "author": "Jane Austen", "unitPrice": price, "stock": 5}
+	body := map[string]any{"title": title, "author": "Jane Austen", "unitPrice": price, "stock": 5}
 	if method == "POST" {
 		body["bookId"] = "b1"
 	}
 	s.api.call(s.t, method, path, "boss", "admin", body)
 }
 
-func (s *stack) ops(method, path string) {
+func (s *stack) ops(method, path string, body map[string]any) {
 	s.t.Helper()
-	s.consumers.call(s.t, method, path, "boss", "admin", nil)
+	s.consumers.call(s.t, method, path, "boss", "admin", body)
 }
 
 // process is one of ours.
@@ -249,20 +285,25 @@ func (p *process) get(path string) string {
 // call makes a call that must succeed.
 func (p *process) call(t *testing.T, method, path, user, role string, body map[string]any) {
 	t.Helper()
-	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "role": role, "exp": time.Now().Add(time.Hour).Unix()}).
-		SignedString([]byte(secret))
-	must(t, err)
 	encoded, err := json.Marshal(body)
 	must(t, err)
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.addr+path, bytes.NewReader(encoded))
 	must(t, err)
-	request.Header = http.Header{"Authorization": {"Bearer " + signed}, "Content-Type": {"application/json"}}
+	request.Header = http.Header{"Authorization": {"Bearer " + token(t, user, role)}, "Content-Type": {"application/json"}}
 	response, err := http.DefaultClient.Do(request)
 	must(t, err)
 	defer func() { _ = response.Body.Close() }()
 	if answer, _ := io.ReadAll(response.Body); response.StatusCode >= 300 {
 		t.Fatalf("%s %s: %d %s", method, path, response.StatusCode, answer)
 	}
+}
+
+func token(t *testing.T, user, role string) string {
+	t.Helper()
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "role": role, "exp": time.Now().Add(time.Hour).Unix()}).
+		SignedString([]byte(secret))
+	must(t, err)
+	return signed
 }
 
 // transcript is what a process logs.
