@@ -25,11 +25,16 @@ func ValidID(s string) bool {
 	return true
 }
 
+// lineBytes is about what a line takes as JSON.
+const lineBytes = 192
+
 // EncodeCartChanged returns the change as JSON. The same change always gives the same bytes.
-func EncodeCartChanged(c CartChanged) []byte { return encode(c) }
+func EncodeCartChanged(c CartChanged) []byte {
+	return appendCartChanged(make([]byte, 0, 256+lineBytes*len(c.Items)), &c)
+}
 
 // EncodeCart returns the cart as JSON. The same cart always gives the same bytes.
-func EncodeCart(c Cart) []byte { return encode(c) }
+func EncodeCart(c Cart) []byte { return appendCart(make([]byte, 0, 256+lineBytes*len(c.Items)), &c) }
 
 // EncodeBookChanged returns the change as JSON. The same change always gives the same bytes.
 func EncodeBookChanged(b BookChanged) []byte { return encode(b) }

@@ -20,11 +20,11 @@ func Milliseconds(ms int64) Time { return Time{time.UnixMilli(ms).UTC()} }
 func At(t time.Time) Time { return Milliseconds(t.UnixMilli()) }
 
 // String returns the text that JSON carries, without its quotes.
-func (t Time) String() string { return t.UTC().Format(timeLayout) }
+func (t Time) String() string { return string(t.append(make([]byte, 0, len(timeLayout)))) }
 
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(make([]byte, 0, len(timeLayout)+2), `"`+timeLayout+`"`), nil
+	return appendTime(make([]byte, 0, len(timeLayout)+2), t), nil
 }
 
 // UnmarshalJSON accepts any RFC 3339 time and cuts it to milliseconds.
