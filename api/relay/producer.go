@@ -42,14 +42,21 @@ func retryBackoff(failures int) time.Duration {
 // defaultBatchBytes is what a broker takes where a topic doesn't say otherwise (message.max.bytes), less a margin.
 const defaultBatchBytes = 1_000_000
 
+// batchLimits are the topics that say otherwise.
+var batchLimits = func() map[string]int32 {
+	limits := map[string]int32{}
+	for _, t := range schemas.Topics(1, 1) {
+		if n, err := strconv.ParseInt(t.Configs["max.message.bytes"], 10, 32); err == nil {
+			limits[t.Name] = int32(n)
+		}
+	}
+	return limits
+}()
+
 // batchBytes returns how large a batch, and with it a single record, of the topic may be.
 func batchBytes(topic string) int32 {
-	for _, t := range schemas.Topics(1, 1) {
-		if t.Name == topic {
-			if n, err := strconv.ParseInt(t.Configs["max.message.bytes"], 10, 32); err == nil {
-				return int32(n)
-			}
-		}
+	if n, ok := batchLimits[topic]; ok {
+		return n
 	}
 	return defaultBatchBytes
 }

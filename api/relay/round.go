@@ -46,29 +46,58 @@ func (r *round) send(client *kgo.Client) {
 	r.flight.batch = make(map[string]uint64, len(r.entries))
 	// Not the relay's context: a record that was sent can't be called back, and failing one fails those of other shards.
 	ctx := context.WithValue(context.Background(), flightKey{}, &r.flight)
+	r.fill(ctx)
 	r.left.Store(1)
-	for i, e := range r.entries {
+	answer := r.answer
+	for i := range r.flight.records {
 		if r.flight.ended.Load() {
 			break
 		}
-		record := &r.flight.records[i]
-		record.Topic, record.Key, record.Value, record.Context = e.Topic, []byte(e.Key), e.Value, ctx
-		record.Headers = make([]kgo.RecordHeader, len(e.Headers))
-		for j, h := range e.Headers {
-			record.Headers[j] = kgo.RecordHeader{Key: h.Key, Value: []byte(h.Value)}
-		}
 		r.left.Add(1)
-		client.TryProduce(ctx, record, func(record *kgo.Record, err error) { r.answer(i, record, err) })
+		client.TryProduce(ctx, &r.flight.records[i], answer)
 	}
 	r.finish()
 }
 
-func (r *round) answer(i int, record *kgo.Record, err error) {
+// fill makes the entries records. What they hold of keys and headers lies side by side: allocated one by one, it would be
+// most of what a drain allocates.
+func (r *round) fill(ctx context.Context) {
+	texts, headers := 0, 0
+	for i := range r.entries {
+		e := &r.entries[i]
+		texts, headers = texts+len(e.Key), headers+len(e.Headers)
+		for _, h := range e.Headers {
+			texts += len(h.Value)
+		}
+	}
+	text, header := make([]byte, 0, texts), make([]kgo.RecordHeader, headers)
+	bytes := func(s string) []byte {
+		from := len(text)
+		text = append(text, s...)
+		return text[from:len(text):len(text)]
+	}
+	for i := range r.entries {
+		e, record := &r.entries[i], &r.flight.records[i]
+		record.Topic, record.Key, record.Value, record.Context = e.Topic, bytes(e.Key), e.Value, ctx
+		n := len(e.Headers)
+		record.Headers, header = header[:n:n], header[n:] // nobody's headers grow into another's
+		for j, h := range e.Headers {
+			record.Headers[j] = kgo.RecordHeader{Key: h.Key, Value: bytes(h.Value)}
+		}
+	}
+}
+
+func (r *round) answer(record *kgo.Record, err error) {
 	r.mu.Lock()
 	switch {
-	case err != nil && i < r.failed:
-		r.failed, r.err = i, err
-	case err == nil && record.Topic == schemas.CartEvents:
+	case err != nil:
+		for i := range r.failed {
+			if record == &r.flight.records[i] {
+				r.failed, r.err = i, err
+				break
+			}
+		}
+	case record.Topic == schemas.CartEvents:
 		r.offset = max(r.offset, record.Offset)
 	}
 	r.mu.Unlock()
