@@ -99,20 +99,21 @@ func (c *cutter) serve(client net.Conn) {
 	}
 }
 
-const (
-	cutUsers  = 12
-	cutsAtAll = 1000
-)
+const cutUsers = 12
 
 // untilCut lets users call at the same time until connections were cut often enough.
 func untilCut(t *testing.T, c *cutter, each func(user string, n int) error) {
 	t.Helper()
+	cuts := int64(300)
+	if enginetest.Real() {
+		cuts = 1000
+	}
 	c.armed.Store(true)
 	deadline := time.Now().Add(3 * time.Minute)
 	var all errgroup.Group
 	for u := range cutUsers {
 		all.Go(func() error {
-			for n := 0; c.cuts.Load() < cutsAtAll; n++ {
+			for n := 0; c.cuts.Load() < cuts; n++ {
 				if time.Now().After(deadline) {
 					return fmt.Errorf("only %d cuts", c.cuts.Load())
 				}
@@ -227,14 +228,17 @@ func TestAKeyedCallSurvivesLostAnswers(t *testing.T) {
 		}
 		next.key = fmt.Sprintf("call-%d", n)
 		a, err := send(t.Context(), s.apis[0].addr, token(user, ""), next)
+		if a.replayed {
+			resent.Add(1)
+		}
+		for err == nil && a.status == http.StatusServiceUnavailable { // cut more often than the API tries
+			a, err = send(t.Context(), s.apis[0].addr, token(user, ""), next)
+		}
 		if err != nil {
 			return err
 		}
 		if a.status != http.StatusOK {
 			return fmt.Errorf("%s: %d %s, want 200", user, a.status, a.body)
-		}
-		if a.replayed {
-			resent.Add(1)
 		}
 		var change schemas.CartChanged
 		if err := json.Unmarshal(a.body, &change); err != nil {
