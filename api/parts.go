@@ -121,7 +121,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	})
 	p.rest = rest.Config{
 		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway, OptOuts: optout.New(database),
-		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: recoverer.Count},
+		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: carts.Count},
 		Registerer: registry, Gatherer: registry, Log: log,
 	}
 	links, err := link.New(cfg.Links, cfg.JWT)

@@ -236,7 +236,7 @@ func TestARefreshStandsUntilItIsDone(t *testing.T) {
 	g := raise(t, s, cart.Ready)
 	n := s.Nodes(t.Context())[0]
 	defer n.Close()
-	if err := n.Refresh(t.Context(), 0, g); err != nil {
+	if err := n.Opened(t.Context(), 0, g, cart.Ready); err != nil {
 		t.Fatal(err)
 	}
 	do(t, func() (cart.Result, error) { return s.Add(t.Context(), cart.Request{User: "u1"}, "emma", 1) })

@@ -260,3 +260,35 @@ func TestASeenPriceIsAcknowledged(t *testing.T) {
 		})
 	}
 }
+
+func TestOneInstanceAtATimeLeadsANode(t *testing.T) {
+	addr := enginetest.Redis(t)
+	n := open(t, nil, addr).Nodes(t.Context())[0]
+	defer n.Close()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	leads := func(instance string, want bool) {
+		t.Helper()
+		if got, err := n.Lead(t.Context(), instance, time.Minute); err != nil || got != want {
+			t.Fatalf("%s leads: %v (%v), want %v", instance, got, err, want)
+		}
+	}
+	leads("one", true)
+	leads("one", true)
+	leads("two", false)
+	if err := n.Release(t.Context(), "two"); err != nil { // whose lease ran out while it was paused
+		t.Fatal(err)
+	}
+	leads("two", false)
+	if err := n.Release(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	leads("two", true)
+	keys, err := client.Keys(t.Context(), "*:r").Result()
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	if left := client.PTTL(t.Context(), keys[0]).Val(); left <= 0 || left > time.Minute {
+		t.Fatalf("the lease ends in %v, want a minute at most", left)
+	}
+}

@@ -19,6 +19,9 @@ import (
 //go:embed lua/swap.lua
 var swapScript string
 
+//go:embed lua/lead.lua
+var leadScript string
+
 // ErrMigrating says that the shard's slot is on its way to another node. It is no one's to recover until it has settled.
 var ErrMigrating = errors.New("slot is migrating")
 
@@ -73,24 +76,13 @@ func (n *Node) Close() error { return n.conn.Close() }
 
 // Lead takes or keeps the node's recovery lease. It reports whether the instance has it.
 func (n *Node) Lead(ctx context.Context, instance string, ttl time.Duration) (bool, error) {
-	key := n.store.nodes.recovery(n.Shards[0])
-	took, err := n.conn.SetNX(ctx, key, instance, ttl).Result()
-	if err != nil || took {
-		return took, err
-	}
-	owner, err := n.conn.Get(ctx, key).Result()
-	if err != nil || owner != instance {
-		if errors.Is(err, redis.Nil) {
-			err = nil
-		}
-		return false, err
-	}
-	return n.conn.PExpire(ctx, key, ttl).Result()
+	return n.conn.Eval(ctx, leadScript, []string{n.store.nodes.recovery(n.Shards[0])}, instance, ttl.Milliseconds()).Bool()
 }
 
-// Release ends the node's recovery lease early.
-func (n *Node) Release(ctx context.Context) error {
-	return n.conn.Del(ctx, n.store.nodes.recovery(n.Shards[0])).Err()
+// Release ends the node's recovery lease early, where it is the instance's: one that was paused leaves it to whoever leads
+// by now.
+func (n *Node) Release(ctx context.Context, instance string) error {
+	return n.conn.Eval(ctx, leadScript, []string{n.store.nodes.recovery(n.Shards[0])}, instance, 0).Err()
 }
 
 // Inspect returns a shard's generation and state, and whether the server is the one that it was opened on and still knows
@@ -119,15 +111,6 @@ func (n *Node) Swap(ctx context.Context, shard int, from Generation, was State, 
 	}
 	if done != 1 {
 		return fmt.Errorf("swap the generation of shard %d: %w", shard, ErrOvertaken)
-	}
-	return nil
-}
-
-// Refresh asks whoever walks over carts to compare the shard's facts with the catalogue: it may have lost what it knew of
-// some books. It is called before Load.
-func (n *Node) Refresh(ctx context.Context, shard int, g Generation) error {
-	if err := n.conn.HSet(ctx, n.store.nodes.walks(shard), refreshField, g.String()).Err(); err != nil {
-		return fmt.Errorf("ask for a refresh of shard %d: %w", shard, err)
 	}
 	return nil
 }

@@ -54,6 +54,7 @@ type Store struct {
 	opening sync.Mutex
 	unready chan struct{}
 	closed  chan struct{}
+	closing sync.Once
 	agreed  atomic.Bool // on the number of shards
 	full    fullNodes
 	relayed *positions
@@ -91,10 +92,13 @@ func Open(o Options) (*Store, error) {
 // the first use.
 func (s *Store) RestoreWith(r Restorer) { s.restorer = r }
 
-// Close ends every call that waits and closes the connections.
-func (s *Store) Close() error {
-	close(s.closed)
-	return errors.Join(s.nodes.close(), s.blocking.close())
+// Close ends every call that waits and closes the connections. Closing again does nothing.
+func (s *Store) Close() (err error) {
+	s.closing.Do(func() {
+		close(s.closed)
+		err = errors.Join(s.nodes.close(), s.blocking.close())
+	})
+	return err
 }
 
 // run calls one script of the shard's generation. It sends again only what certainly was not executed: after a

@@ -132,3 +132,12 @@ func TestACartTellsItsStory(t *testing.T) {
 		t.Fatalf("cleared: %+v", c)
 	}
 }
+
+func TestAClosedStoreMayBeClosedAgain(t *testing.T) {
+	s := setup(t)
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

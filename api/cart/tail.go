@@ -20,8 +20,8 @@ import (
 //go:embed lua/bring.lua
 var bringScript string
 
-//go:embed lua/opened.lua
-var openedScript string
+//go:embed lua/note.lua
+var noteScript string
 
 // Record is a cart that recovery brings up to what Kafka has.
 type Record struct {
@@ -60,7 +60,19 @@ func (r *Record) Apply(c schemas.CartChanged, key, request string, keep time.Dur
 	return outcome
 }
 
-// Touched reports whether Kafka had something that the shard did not have.
+// Store brings the cart up to its copy in MongoDB, where that is newer. The copy's last change stands for the user's own.
+func (r *Record) Store(c schemas.Cart) {
+	if !schemas.Newer(c.Epoch, c.Version, r.Epoch, r.Version) {
+		return
+	}
+	r.Cart, r.reminded, r.touched = c, false, true
+	r.own = schemas.CartChanged{Epoch: c.Epoch, Version: c.Version}
+	if c.UpdatedAt != nil {
+		r.own.OccurredAt = *c.UpdatedAt
+	}
+}
+
+// Touched reports whether Kafka or MongoDB had something that the shard did not have.
 func (r *Record) Touched() bool { return r.touched }
 
 // compactChange is a change as scripts answer it.
@@ -131,8 +143,8 @@ func (r *Record) arguments(now time.Time, idle int64) []any {
 	return argv
 }
 
-// Tails returns the offset in cart.events up to which each shard holds what every record of it says, -1 where it doesn't
-// know of any.
+// Tails returns the offset in cart.events up to which each shard holds what every record of it says, -1 for none; shards
+// that don't know are left out.
 func (n *Node) Tails(ctx context.Context, shards []int) (map[int]int64, error) {
 	found := make([]*redis.StringCmd, len(shards))
 	_, err := n.conn.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -146,7 +158,6 @@ func (n *Node) Tails(ctx context.Context, shards []int) (map[int]int64, error) {
 	}
 	tails := make(map[int]int64, len(shards))
 	for i, shard := range shards {
-		tails[shard] = -1
 		offset, err := found[i].Int64()
 		if err == nil {
 			tails[shard] = offset
@@ -203,19 +214,25 @@ func (n *Node) Bring(ctx context.Context, g Generation, state State, records []*
 	return nil
 }
 
-// Opened notes the offset up to which the shard holds everything, unless that is negative, and on which server it is opened.
-// It is called before the last Swap.
-func (n *Node) Opened(ctx context.Context, shard int, g Generation, state State, offset int64) error {
+// Holds notes the offset up to which the shard holds everything, -1 for none.
+func (n *Node) Holds(ctx context.Context, shard int, g Generation, state State, offset int64) error {
+	return n.note(ctx, shard, g, state, strconv.FormatInt(offset, 10), "", "")
+}
+
+// Opened notes on which server the shard is opened, and asks whoever walks over carts to compare the shard's facts with the
+// catalogue: it may have lost what it knew of some books. It is called before the last Swap.
+func (n *Node) Opened(ctx context.Context, shard int, g Generation, state State) error {
 	server, err := n.Server(ctx)
 	if err != nil {
 		return err
 	}
-	text := ""
-	if offset >= 0 {
-		text = strconv.FormatInt(offset, 10)
-	}
-	done, err := n.conn.Eval(ctx, openedScript, []string{n.store.nodes.generation(shard), n.store.nodes.tail(shard), n.store.nodes.server(shard)},
-		g.String()+" "+string(state), text, server).Int()
+	return n.note(ctx, shard, g, state, "", server, g.String())
+}
+
+func (n *Node) note(ctx context.Context, shard int, g Generation, state State, offset, server, refresh string) error {
+	l := n.store.nodes
+	keys := []string{l.generation(shard), l.tail(shard), l.server(shard), l.walks(shard)}
+	done, err := n.conn.Eval(ctx, noteScript, keys, g.String()+" "+string(state), offset, server, refresh).Int()
 	if err == nil && done != 1 {
 		err = ErrOvertaken
 	}

@@ -16,7 +16,7 @@ func newMetrics(r *Recovery) *metrics {
 		Name: "cartstream_recovery_shards",
 		Help: "Shards that this process can't serve because they are being recovered.",
 	}, func() float64 {
-		_, recovering := r.Count()
+		_, recovering := r.Store.Count()
 		return float64(recovering)
 	})
 	carts := with.NewCounterVec(prometheus.CounterOpts{

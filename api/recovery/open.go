@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"time"
 
 	"cartstream/api/cart"
@@ -14,15 +16,18 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	for _, f := range all {
 		number = max(number, f.Number+1)
 	}
-	floor, err := r.highestEpoch(ctx, closed)
-	if err != nil {
+	var floor int64
+	if err := r.leading(ctx, n, func(ctx context.Context) (err error) {
+		floor, err = r.highestEpoch(ctx, closed)
+		return err
+	}); err != nil {
 		return err
 	}
 	g, err := r.raise(ctx, n, closed, max(number, floor+1))
 	if err != nil {
 		return err
 	}
-	held, highest, tailErr := r.bring(ctx, n, g, kept(closed))
+	held, highest, failed := r.bringAll(ctx, n, g, closed)
 	if highest >= g.Number { // a clock went back
 		if g, err = r.raise(ctx, n, closed, highest+1); err != nil {
 			return err
@@ -31,16 +36,17 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	opened, lost := 0, 0
 	for _, f := range closed {
 		offset, brought := held[f.shard]
-		if !brought {
-			offset = -1 // where it was opened without: that is read from where it was left, should Kafka ever come back
-		}
-		if !f.lost() && !brought && !r.AcceptLoss {
+		switch {
+		case brought:
+			if err := n.Holds(ctx, f.shard, g, f.state, offset); err != nil {
+				return err
+			}
+		case r.AcceptLoss && errors.Is(failed[f.state], errNotRead): // its tail is read from where it was left, should Kafka ever come back
+			r.given = append(r.given, Given{Shard: f.shard, Lost: f.lost(), Generation: g.Number})
+		default:
 			continue
 		}
-		if r.AcceptLoss && (f.lost() || !brought) {
-			r.given = append(r.given, Given{Shard: f.shard, Lost: f.lost(), Generation: g.Number})
-		}
-		if err := serve(ctx, n, f, g, offset); err != nil {
+		if err := serve(ctx, n, f, g); err != nil {
 			return err
 		}
 		opened++
@@ -49,31 +55,45 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 		}
 	}
 	if opened == 0 {
-		return tailErr
+		return errors.Join(failed[cart.Raising], failed[cart.RaisingLost])
 	}
 	if err := n.Load(ctx, g); err != nil {
 		return err
 	}
 	r.metrics.recoveries.Inc()
 	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", opened, "lost", lost, "closed", len(closed)-opened)
-	if r.AcceptLoss {
+	if opened == len(closed) {
 		return nil
 	}
-	return tailErr
+	return errors.Join(failed[cart.Raising], failed[cart.RaisingLost])
+}
+
+// bringAll brings to what Kafka has both the shards that kept their data and those that lost it, which need MongoDB, too. It
+// returns what bring returns, the errors by the state of the shards that they are about.
+func (r *Recovery) bringAll(ctx context.Context, n *cart.Node, g cart.Generation, closed []found) (held map[int]int64, highest int64, failed map[cart.State]error) {
+	shards := map[cart.State][]int{}
+	for _, f := range closed {
+		shards[f.state] = append(shards[f.state], f.shard)
+	}
+	held, failed = map[int]int64{}, map[cart.State]error{}
+	for state, these := range shards {
+		offsets, epoch, err := r.bring(ctx, n, g, state, these)
+		maps.Copy(held, offsets)
+		highest, failed[state] = max(highest, epoch), err
+	}
+	return held, highest, failed
 }
 
 // serve lets a shard be served as soon as the generation's scripts are there.
-func serve(ctx context.Context, n *cart.Node, f found, g cart.Generation, offset int64) error {
-	if err := n.Opened(ctx, f.shard, g, f.state, offset); err != nil {
+func serve(ctx context.Context, n *cart.Node, f found, g cart.Generation) error {
+	if err := n.Opened(ctx, f.shard, g, f.state); err != nil {
 		return err
 	}
+	to := cart.Ready
 	if f.lost() {
-		return n.Swap(ctx, f.shard, g, f.state, g, cart.Lost)
+		to = cart.Lost
 	}
-	if err := n.Refresh(ctx, f.shard, g); err != nil { // what it knew of books may have been lost, too
-		return err
-	}
-	return n.Swap(ctx, f.shard, g, f.state, g, cart.Ready)
+	return n.Swap(ctx, f.shard, g, f.state, g, to)
 }
 
 // raise gives the closed shards a new generation under which nothing is served yet.
@@ -90,14 +110,4 @@ func (r *Recovery) raise(ctx context.Context, n *cart.Node, closed []found, numb
 		closed[i].Generation, closed[i].state = g, raising
 	}
 	return g, nil
-}
-
-// kept returns the shards that did not lose their data.
-func kept(shards []found) (kept []int) {
-	for _, f := range shards {
-		if !f.lost() {
-			kept = append(kept, f.shard)
-		}
-	}
-	return kept
 }

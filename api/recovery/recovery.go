@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"cartstream/api/cart"
 )
@@ -32,9 +34,9 @@ const (
 // Config of a Recovery.
 type Config struct {
 	Store *cart.Store
-	// Carts is the collection that the persist consumer writes.
+	// Carts is the collection that the persist consumer writes. Its primary is read, whatever it says itself.
 	Carts *mongo.Collection
-	// Kafka tells how far PersistGroup has read Topic.
+	// Kafka tells how far PersistGroup has stored Topic.
 	Kafka        *kadm.Client
 	Topic        string
 	PersistGroup string
@@ -52,13 +54,13 @@ type Config struct {
 // Recovery opens shards. It is the cart.Restorer of their carts.
 type Recovery struct {
 	Config
-	tails   tails
 	metrics *metrics
 	given   []Given // under AcceptLoss
 }
 
 // New returns a Recovery. Its Run must run for shards to open.
 func New(c Config) *Recovery {
+	c.Carts = c.Carts.Clone(options.Collection().SetReadPreference(readpref.Primary())) // a secondary may lack what was committed
 	r := &Recovery{Config: c}
 	r.metrics = newMetrics(r)
 	return r
@@ -70,14 +72,15 @@ func (r *Recovery) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var servers map[string]string
-	for looked := false; ; looked = true {
+	for again := true; ; {
 		_, recovering := r.Store.Count()
-		lost, _ := r.tails.waiting()
-		if known := r.Store.ReplicationIDs(ctx); recovering > 0 || !looked || lost > 0 || !maps.Equal(known, servers) {
+		if known := r.Store.ReplicationIDs(ctx); recovering > 0 || again || !maps.Equal(known, servers) {
 			servers = known
-			if _, err := r.pass(ctx); err != nil {
+			left, err := r.pass(ctx)
+			if err != nil {
 				return err
 			}
+			again = left > 0
 		}
 		select {
 		case <-tick.C:
@@ -88,7 +91,8 @@ func (r *Recovery) Run(ctx context.Context) error {
 	}
 }
 
-// pass looks at every node once. It returns how many of them stay closed in part, and an error that no waiting can cure.
+// pass looks at every node once. It returns how many of them need another look, since shards stay closed or have not got
+// their carts back, and an error that no waiting can cure.
 func (r *Recovery) pass(ctx context.Context) (failed int, err error) {
 	if err := r.Store.CheckShards(ctx); err != nil {
 		if errors.Is(err, cart.ErrShards) {
@@ -97,15 +101,12 @@ func (r *Recovery) pass(ctx context.Context) (failed int, err error) {
 		// Its node may be away while others are there: they go on.
 		r.Log.DebugContext(ctx, "the number of shards can't be compared yet", "error", err)
 	}
-	lost := 0
-	defer func() { r.tails.settle(lost) }()
 	for _, node := range r.Store.Nodes(ctx) {
-		here, err := r.node(ctx, node)
-		lost += here
+		lost, err := r.node(ctx, node)
 		if closing := node.Close(); err == nil {
 			err = closing
 		}
-		if err != nil || here > 0 {
+		if err != nil || lost {
 			failed++
 		}
 		if err != nil && ctx.Err() == nil {
@@ -117,6 +118,27 @@ func (r *Recovery) pass(ctx context.Context) (failed int, err error) {
 
 // errLed: another instance leads the node at the moment.
 var errLed = errors.New("another instance is at it")
+
+// leading keeps the node's lease while something that may take long is done. Where the lease is lost it is called off.
+func (r *Recovery) leading(ctx context.Context, n *cart.Node, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	renew := time.NewTicker(leaseFor / 3)
+	defer renew.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-renew.C:
+			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
+				cancel()
+				return errors.Join(cart.ErrOvertaken, err, <-done)
+			}
+		}
+	}
+}
 
 // found is one shard as it was looked at.
 type found struct {
@@ -136,50 +158,48 @@ func (f found) lost() bool {
 	return f.state == cart.Absent || f.state == cart.Lost || f.state == cart.RaisingLost
 }
 
-// node opens the closed shards of one node, then brings back the carts of those that lost theirs. It returns how many
-// shards are lost still.
-func (r *Recovery) node(ctx context.Context, n *cart.Node) (int, error) {
+// node opens the closed shards of one node, then brings back the carts of those that lost theirs. It reports whether some
+// have not got them back.
+func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 	shards, err := inspect(ctx, n)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	closed, lost := sort(shards)
-	r.tails.saw(lost)
 	if len(closed)+len(lost) == 0 {
-		return 0, nil
+		return false, nil
 	}
 	leads, err := n.Lead(ctx, r.Instance, leaseFor)
 	if err == nil && !leads && r.AcceptLoss && len(closed) > 0 {
 		err = errLed // nobody but this instance opens them without Kafka, so it isn't done yet
 	}
 	if err != nil || !leads {
-		return len(lost), err
+		return len(lost) > 0, err
 	}
-	defer func() { _ = n.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
+	defer func() { _ = n.Release(context.WithoutCancel(ctx), r.Instance) }() // else it ends by itself
 	// Whoever led until now may have opened what was closed at the first look: it isn't to be raised once more.
 	if shards, err = inspect(ctx, n); err != nil {
-		return len(lost), err
+		return len(lost) > 0, err
 	}
 	if closed, lost = sort(shards); len(closed)+len(lost) == 0 {
-		return 0, nil
+		return false, nil
 	}
 	if len(closed) > 0 {
 		if err := r.open(ctx, n, shards, closed); err != nil {
-			return len(lost), err
+			return len(lost) > 0, err
 		}
 		if shards, err = inspect(ctx, n); err != nil {
-			return len(lost), err
+			return len(lost) > 0, err
 		}
 		_, lost = sort(shards)
-		r.tails.saw(lost)
 	}
 	if len(lost) == 0 {
-		return 0, nil
+		return false, nil
 	}
 	if err := r.sweep(ctx, n, lost); err != nil {
-		return len(lost), err
+		return len(lost) > 0, err
 	}
-	return 0, nil
+	return false, nil
 }
 
 // sort returns the shards that are closed, and those that lost their data.

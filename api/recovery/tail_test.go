@@ -3,12 +3,10 @@ package recovery_test
 import (
 	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cartstream/api/cart"
@@ -28,22 +26,28 @@ type tailed struct {
 	*engines
 	first *cart.Store // of the instance that recovers
 	store *cart.Store
-	redis *redis.Client
+	stop  func() // that instance
+	log   logged // its
 	epoch int64
 }
 
 func setupTail(t *testing.T) *tailed {
 	t.Helper()
-	d := &tailed{engines: setup(t)}
-	if _, err := kadm.NewClient(d.kafka).CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
+	return setupTailOn(t, enginetest.Redis(t))
+}
+
+func setupTailOn(t *testing.T, addr string) *tailed {
+	t.Helper()
+	d := &tailed{engines: setupOn(t, addr)}
+	if _, err := d.admin.CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
 		t.Fatal(err)
 	}
 	d.store = d.open(t, 8)
-	d.redis = redis.NewClient(&redis.Options{Addr: d.engines.redis})
-	t.Cleanup(func() { _ = d.redis.Close() })
 	first := d.open(t, 8)
 	d.first = first
-	d.run(t, first, "zero")
+	c := d.config(t, first, "zero")
+	c.Log = d.log.logger()
+	d.stop, _ = d.start(t, c)
 	eventually(t, "every shard", func() error {
 		for shard := range first.Shards() {
 			if _, err := first.Learn(t.Context(), shard, []schemas.Book{emma}); err != nil {
@@ -78,6 +82,19 @@ func (d *tailed) served(t *testing.T, user string, version int64) func() error {
 	return func() error {
 		look(t, d.first)
 		return ask()
+	}
+}
+
+// refused says that a user's shard is recovering. As for served.
+func (d *tailed) refused(t *testing.T, user string) func() error {
+	return func() error {
+		look(t, d.first)
+		_, err := d.store.Get(t.Context(), user)
+		var u *cart.Unavailable
+		if !errors.As(err, &u) || !u.Recovering || u.RetryAfter <= 0 {
+			return fmt.Errorf("%w, want unavailable and recovering", err)
+		}
+		return nil
 	}
 }
 
@@ -174,23 +191,11 @@ func TestARepeatAfterALossGetsItsFirstAnswer(t *testing.T) {
 	}
 	entries := d.outbox(t)
 	d.produce(t, first.Change, entries[schemas.HeaderIdempotency], entries[schemas.HeaderRequest])
-	// Redis loses it: the cart, the outbox entry and the kept answer.
-	shard := d.store.ShardOf("u1")
-	for _, pattern := range []string{"*:c:u1", "*:k:*", "*:o"} {
-		keys, err := d.redis.Keys(t.Context(), pattern).Result()
-		if err != nil || len(keys) == 0 {
-			t.Fatalf("%v, %v", keys, err)
-		}
-		if err := d.redis.Del(t.Context(), keys...).Err(); err != nil {
+	// Redis loses it: the cart, the outbox entry and the kept answer, and how far it was, so that all of the log is read.
+	for _, pattern := range []string{"*:c:u1", "*:k:*", "*:o", "*:e"} {
+		if err := d.redis.Del(t.Context(), d.keysOf(t, pattern)...).Err(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	tails, err := d.redis.Keys(t.Context(), "*:e").Result()
-	if err != nil || len(tails) != 1 {
-		t.Fatalf("%v of shard %d, %v", tails, shard, err)
-	}
-	if err := d.redis.Del(t.Context(), tails...).Err(); err != nil { // all of the log is read then
-		t.Fatal(err)
 	}
 	d.forgets(t)
 	eventually(t, "u1's cart", d.served(t, "u1", 3))
@@ -220,20 +225,11 @@ func (d *tailed) outbox(t *testing.T) map[string]string {
 func TestWhatAShardIsKnownToHoldIsNotReadAgain(t *testing.T) {
 	d := setupTail(t)
 	// No shard could hold less than it once was known to hold. This one does, so what it holds tells what was read.
-	if err := d.redis.Del(t.Context(), d.cartKey(t)).Err(); err != nil {
+	if err := d.redis.Del(t.Context(), d.keysOf(t, "*:c:u1")...).Err(); err != nil {
 		t.Fatal(err)
 	}
 	d.forgets(t)
 	eventually(t, "u1's cart without what stands before the offset", d.served(t, "u1", 0))
-}
-
-func (d *tailed) cartKey(t *testing.T) string {
-	t.Helper()
-	keys, err := d.redis.Keys(t.Context(), "*:c:u1").Result()
-	if err != nil || len(keys) != 1 {
-		t.Fatalf("%v, %v", keys, err)
-	}
-	return keys[0]
 }
 
 func TestRecordsOfTheTailThatAreNoChangesAreLeftOut(t *testing.T) {
@@ -248,6 +244,10 @@ func TestRecordsOfTheTailThatAreNoChangesAreLeftOut(t *testing.T) {
 	d.forgets(t)
 	eventually(t, "the cart as far as it can be brought", d.served(t, "u1", 2))
 	eventually(t, "another cart of the tail", d.served(t, "u3", 1))
+	changed, err := d.store.Changed(t.Context(), d.store.ShardOf("u1"), time.Now().Add(2*time.Minute), 10)
+	if err != nil || !slices.Contains(changed, "u1") {
+		t.Errorf("%v are known as changed (%v), want u1 among them: its copy may have more", changed, err)
+	}
 }
 
 func TestAnEpochInKafkaIsNeverReached(t *testing.T) {
@@ -267,46 +267,23 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 		t.Run(claim, func(t *testing.T) {
 			d := setupTail(t)
 			d.produce(t, d.change("u1", 3, schemas.ItemSet, 7), "", "")
-			away, err := kgo.NewClient(kgo.SeedBrokers("127.0.0.1:1"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(away.Close)
-			// The instance that runs reaches Kafka, so this server is one of its own.
-			d.engines.redis = enginetest.Redis(t)
-			s := d.open(t, 8)
-			for _, n := range s.Nodes(t.Context()) {
-				for _, shard := range n.Shards {
-					g := cart.NewGeneration(1)
-					if err := n.Swap(t.Context(), shard, cart.Generation{}, cart.Absent, g, cart.Ready); err != nil {
-						t.Fatal(err)
-					}
-				}
-				_ = n.Close()
-			}
-			unreached := recovery.Config{Instance: "one", Kafka: kadm.NewClient(away), Options: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1")}}
-			d.runWith(t, s, unreached)
-			eventually(t, "a refusal", func() error {
-				_, err := s.Get(t.Context(), "u1")
-				var u *cart.Unavailable
-				if !errors.As(err, &u) || !u.Recovering {
-					return fmt.Errorf("%w, want unavailable and recovering", err)
-				}
-				return nil
-			})
+			d.toKafka.set(true)
+			d.forgets(t)
+			eventually(t, "a refusal", d.refused(t, "u1"))
+			eventually(t, "a word of it", d.log.says(`msg="recovery will be tried again"`))
+			eventually(t, "a refusal still", d.refused(t, "u1"))
 			if accept {
-				unreached.Store, unreached.Carts, unreached.Topic, unreached.AcceptLoss, unreached.Instance = d.open(t, 8), d.carts, d.topic, true, "operator"
-				unreached.Log = slog.New(slog.DiscardHandler)
-				given, err := recovery.New(unreached).Accept(t.Context())
+				c := d.config(t, d.open(t, 8), "operator")
+				c.AcceptLoss = true
+				given, err := recovery.New(c).Accept(t.Context())
 				if err != nil || len(given) != 8 || given[0].Lost {
 					t.Fatalf("%+v, %v; want all 8 shards", given, err)
 				}
-				eventually(t, "a cart without its tail", served(s, "u1", 0))
+				eventually(t, "a cart without its tail", served(d.store, "u1", 2))
 				return
 			}
-			back := d.open(t, 8) // an instance that reaches Kafka
-			d.runWith(t, back, recovery.Config{Instance: "two", Kafka: kadm.NewClient(d.kafka), Options: []kgo.Opt{kgo.SeedBrokers(d.kafka.OptValue(kgo.SeedBrokers).([]string)...)}})
-			eventually(t, "the cart with its tail", served(back, "u1", 3))
+			d.toKafka.set(false)
+			eventually(t, "the cart with its tail", d.served(t, "u1", 3))
 		})
 	}
 }

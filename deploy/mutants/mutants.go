@@ -60,9 +60,9 @@ var mutants = []mutant{
 
 	// --- Recovery
 	{
-		name: "believe-mongodb", breaks: "that MongoDB held everything at one loss of Redis is believed at the next",
-		edits:  []edit{{"api/recovery/lost.go", "		t.generation, t.ends, t.stored = generation, nil, false\n", "		t.generation = generation\n"}},
-		caught: catcher{folder: "api/recovery", test: "TestAnInstanceThatMissedALossDoesNotBelieveWhatItKnewOfTheOneBefore"},
+		name: "committed-only", breaks: "a cart that Redis lost comes back without what persist had not stored",
+		edits:  []edit{{"api/recovery/tail.go", "			offset = at\n", "			offset = end.Offset - 1\n"}},
+		caught: catcher{folder: "api/recovery", test: "TestALostCartComesBackThoughPersistDoesNotRun"},
 	},
 	{
 		name: "tail-unread", breaks: "what Redis lost and Kafka has isn't brought back",
