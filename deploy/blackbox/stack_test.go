@@ -56,18 +56,21 @@ type stack struct {
 // options of a stack.
 type options struct {
 	apis, consumers int
-	redis           string   // "": an own one
+	redis, brokers  string   // "": an own one
 	env             []string // of every process
 }
 
 // start brings the stack up on engines of its own and waits until it is ready.
 func start(t *testing.T, o options) *stack {
 	t.Helper()
-	s := &stack{redis: o.redis}
+	s := &stack{redis: o.redis, brokers: o.brokers}
 	if s.redis == "" {
 		s.redis = enginetest.Redis(t)
 	}
-	s.brokers, s.mongo = enginetest.Kafka(t), enginetest.Mongo(t)
+	if s.brokers == "" {
+		s.brokers = enginetest.Kafka(t)
+	}
+	s.mongo = enginetest.Mongo(t)
 	env := append([]string{
 		"REDIS_ADDRS=" + s.redis, "KAFKA_BROKERS=" + s.brokers, "MONGODB_URI=" + s.mongo, "JWT_SECRET=" + secret,
 		"RATE_LIMIT=0", "LOG_FORMAT=text",
