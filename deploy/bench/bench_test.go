@@ -68,11 +68,13 @@ func TestATableComparesRoundByRound(t *testing.T) {
 	tab := table{columns: []column{{"requests/s", 0}, {"p50 ms", 1}}}
 	tab.head("16 connections")
 	tab.compare(a, b)
+	tab.differ(a, b)
 	var out bytes.Buffer
 	if err := tab.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"10 · 20 · 30", "20 · 20 · 20", "api / bare", "0.50 · 1.00 · 1.50", "0.50 · 0.50 · 0.50"} {
+	for _, want := range []string{"10 · 20 · 30", "20 · 20 · 20", "api / bare", "0.50 · 1.00 · 1.50", "0.50 · 0.50 · 0.50",
+		"api − bare", "-10 · 0 · 10", "-1.0 · 0.0 · 1.0"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}

@@ -16,6 +16,7 @@ var benches = []benchmark{
 	{"add-item-piped", "the same while relay, Kafka and every consumer work on what both sides add", false, addItemPiped},
 	{"script", "the script of an add alone, beside one that only answers; long carts, many carts, memory", false, scriptAlone},
 	{"get-cart", "GET /v1/cart of 1, 10 and 100 lines, and 304, beside a bare Gin handler with HGETALL", false, getCart},
+	{"ack-kafka", "adds that are answered once Kafka has them, beside ACK=redis", false, ackKafka},
 	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
 	{"relay-drain", "a million waiting changes into Kafka, and one as it comes, beside raw produces", false, relayDrain},

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
 	manyLines      = 500
 	manyLinesCarts = 20
 	manyCarts      = 1_000_000
+	// windowOfChanges is the width of the windows in which the index of changed carts holds them.
+	windowOfChanges = 30 * time.Second
 )
 
 const scriptAbout = `
@@ -18,6 +21,8 @@ script: the add's script alone, called as the api calls it, without a key: %d co
   1 line      %d carts of one line
   500 lines   %d carts; every add changes one of the lines
   1 M carts   %d carts of one line, on a Redis of their own
+  moved       the same, but each add is its cart's first for %v, so that the cart moves in the index of changed carts; in
+              the rows above none does
   Redis CPU   the server's processor time a call, all told; script is what Redis itself counts for EVALSHA
 
 `
@@ -51,22 +56,29 @@ func scriptAlone(ctx context.Context, b *bench) (err error) {
 	}
 	b.say("script: %d carts", len(large.users))
 	noop, one, full, many := series{name: "no-op"}, series{name: "1 line"}, series{name: "500 lines"}, series{name: "1 M carts"}
+	moved := series{name: "1 M carts, moved"}
 	for round := range b.rounds {
-		if err := errors.Join(small.turn(ctx, b.each, short, 1, small.noop, &noop), small.turn(ctx, b.each, short, 1, "", &one),
-			small.turn(ctx, b.each, long, manyLines, "", &full), large.turn(ctx, b.each, large.users, 1, "", &many)); err != nil {
+		later := large.at.Add(time.Duration(round+1) * windowOfChanges)
+		if err := errors.Join(
+			small.turn(ctx, b.each, adds{users: short, books: 1, instead: small.noop, at: small.at}, &noop),
+			small.turn(ctx, b.each, adds{users: short, books: 1, at: small.at}, &one),
+			small.turn(ctx, b.each, adds{users: long, books: manyLines, at: small.at}, &full),
+			large.turn(ctx, b.each, adds{users: large.users, books: 1, at: large.at}, &many),
+			large.turn(ctx, b.each, adds{users: large.users, books: 1, at: later}, &moved)); err != nil {
 			return err
 		}
 		cost := func(s series) float64 { return s.cells[1][round] }
-		b.say("script: round %d of %d, Redis µs a call: %.1f, no-op %.1f, 500 lines %.1f, 1 M carts %.1f", round+1, b.rounds,
-			cost(one), cost(noop), cost(full), cost(many))
+		b.say("script: round %d of %d, Redis µs a call: %.1f, no-op %.1f, 500 lines %.1f, 1 M carts %.1f, moved %.1f", round+1, b.rounds,
+			cost(one), cost(noop), cost(full), cost(many), cost(moved))
 	}
-	if _, err := fmt.Fprintf(b.out, scriptAbout, connections, deep, len(short), len(long), len(large.users)); err != nil {
+	if _, err := fmt.Fprintf(b.out, scriptAbout, connections, deep, len(short), len(long), len(large.users), windowOfChanges); err != nil {
 		return err
 	}
 	t := table{columns: []column{{"calls/s", 0}, {"Redis CPU µs", 1}, {"script µs", 1}}}
 	t.compare(one, noop)
 	t.compare(full, one)
 	t.compare(many, one)
+	t.compare(moved, many)
 	if err := t.print(b.out); err != nil {
 		return err
 	}

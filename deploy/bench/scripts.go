@@ -31,6 +31,7 @@ type scripts struct {
 	users  []scriptUser
 	outbox map[string]bool
 	noop   string // a script that only answers
+	at     time.Time
 }
 
 // scriptUser is a user whose cart is in the shard of one whose calls were recorded.
@@ -50,7 +51,7 @@ func (s *stack) prepareScript(ctx context.Context) (*scripts, error) {
 		return nil, err
 	}
 	s.api.kill()
-	r := &scripts{stack: s, outbox: map[string]bool{}}
+	r := &scripts{stack: s, outbox: map[string]bool{}, at: time.Now()}
 	text, err := os.ReadFile(path) //nolint:gosec // it was just written
 	if err != nil {
 		return nil, err
@@ -67,8 +68,16 @@ func (s *stack) prepareScript(ctx context.Context) (*scripts, error) {
 	return r, err
 }
 
-// turn lets the users add one of so many books for d, by another script where one is named.
-func (r *scripts) turn(ctx context.Context, d time.Duration, users []scriptUser, books int, instead string, into *series) error {
+// adds are what a turn does: users add one of so many books at a time of their own.
+type adds struct {
+	users   []scriptUser
+	books   int
+	instead string // another script than the product's, unless ""
+	at      time.Time
+}
+
+// turn makes the adds for d.
+func (r *scripts) turn(ctx context.Context, d time.Duration, a adds, into *series) error {
 	if err := r.client.ConfigResetStat(ctx).Err(); err != nil {
 		return err
 	}
@@ -78,10 +87,10 @@ func (r *scripts) turn(ctx context.Context, d time.Duration, users []scriptUser,
 	}
 	began := time.Now()
 	n, err := r.each(ctx, func(int) (replay.Call, bool, error) {
-		user, book := users[rand.IntN(len(users))], bookID(rand.IntN(books)) //nolint:gosec // nothing secret about a load
-		c, err := r.adds.As(user.id, user.like, book)
-		if instead != "" {
-			c.SHA = instead
+		user, book := a.users[rand.IntN(len(a.users))], bookID(rand.IntN(a.books)) //nolint:gosec // nothing secret about a load
+		c, err := r.adds.As(user.id, user.like, book, a.at)
+		if a.instead != "" {
+			c.SHA = a.instead
 		}
 		return c, time.Since(began) < d, err
 	})
@@ -168,7 +177,7 @@ func (r *scripts) trim(ctx context.Context) error {
 func (r *scripts) fill(ctx context.Context, users []scriptUser, lines int) error {
 	_, err := r.each(ctx, func(i int) (replay.Call, bool, error) {
 		u := users[i%len(users)]
-		c, err := r.adds.As(u.id, u.like, bookID(i/len(users)%lines))
+		c, err := r.adds.As(u.id, u.like, bookID(i/len(users)%lines), r.at)
 		return c, i < lines*len(users), err
 	})
 	if err != nil {
@@ -185,7 +194,7 @@ func (r *scripts) grow(ctx context.Context, n int) (bytes float64, err error) {
 	}
 	return r.weigh(ctx, n, func(i int) (replay.Call, error) {
 		u := r.users[had+i]
-		return r.adds.As(u.id, u.like, bookID(0))
+		return r.adds.As(u.id, u.like, bookID(0), r.at)
 	})
 }
 

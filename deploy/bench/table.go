@@ -22,6 +22,15 @@ func (s samples) over(t samples) samples {
 	return out
 }
 
+// minus subtracts round by round.
+func (s samples) minus(t samples) samples {
+	out := make(samples, min(len(s), len(t)))
+	for i := range out {
+		out[i] = s[i] - t[i]
+	}
+	return out
+}
+
 // show is min, median and max in digits after the point.
 func (s samples) show(digits int) string {
 	if len(s) == 0 {
@@ -80,6 +89,15 @@ func (t *table) compare(a, b series) {
 		r.cells = append(r.cells, a.cells[i].over(b.cells[i]))
 	}
 	t.rows = append(t.rows, row{a, false}, row{b, false}, row{r, true})
+}
+
+// differ adds how much more than the second the first is.
+func (t *table) differ(a, b series) {
+	r := series{name: a.name + " − " + strings.TrimSpace(b.name)}
+	for i := range a.cells {
+		r.cells = append(r.cells, a.cells[i].minus(b.cells[i]))
+	}
+	t.rows = append(t.rows, row{r, false})
 }
 
 func (t *table) print(w io.Writer) error {

@@ -118,14 +118,14 @@ func (a *Adds) Outbox(user string) string {
 	return ""
 }
 
-// As returns a call by which the user adds the book once, as often as they like: without a key, and in the shard of another
-// user whose add was recorded. The script doesn't ask whose shard it is.
-func (a *Adds) As(user, like, book string) (Call, error) {
+// As returns a call by which the user adds the book once at the time, as often as they like: without a key, and in the shard
+// of another user whose add was recorded. The script doesn't ask whose shard it is.
+func (a *Adds) As(user, like, book string, at time.Time) (Call, error) {
 	c, err := a.Add(like, book, "1", "")
 	if err != nil {
 		return c, err
 	}
-	c.Args[0], c.Args[argLimit] = user, "1000000000"
+	c.Args[0], c.Args[argNow], c.Args[argLimit] = user, strconv.FormatInt(at.UnixMilli(), 10), "1000000000"
 	c.Keys[keyCart] = strings.TrimSuffix(c.Keys[keyCart], like) + user
 	return c, nil
 }

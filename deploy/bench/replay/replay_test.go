@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 )
 
 const (
@@ -61,18 +62,18 @@ func TestARecordedAddIsFilledInWithAnotherBookKeyAndTime(t *testing.T) {
 
 func TestARecordedAddIsAnotherUsersOfTheSameShard(t *testing.T) {
 	a := recorded(t)
-	got, err := a.As("u2", "u1", "b9")
+	got, err := a.As("u2", "u1", "b9", time.UnixMilli(77))
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := []string{"{7}:g", "{7}:c:u2", "{7}:o", "{7}:f:b9", "{7}:u:b9"}
-	if !slices.Equal(got.Keys, keys) || got.Args[0] != "u2" || got.Args[argLimit] != "1000000000" {
+	if !slices.Equal(got.Keys, keys) || got.Args[0] != "u2" || got.Args[argNow] != "77" || got.Args[argLimit] != "1000000000" {
 		t.Errorf("got %q", got)
 	}
 	if got := a.Outbox("u1"); got != "{7}:o" {
 		t.Errorf("outbox %q", got)
 	}
-	if _, err := a.As("u2", "u3", "b9"); err == nil || a.Outbox("u3") != "" {
+	if _, err := a.As("u2", "u3", "b9", time.UnixMilli(77)); err == nil || a.Outbox("u3") != "" {
 		t.Errorf("of a user without a recorded call: %v", err)
 	}
 }
