@@ -105,8 +105,12 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	carts.RestoreWith(recoverer)
 
 	// --- Outbox to Kafka
+	trimEvery := time.Second
+	if cfg.Ack == "kafka" {
+		trimEvery = 0 // callers wait for what a trim announces
+	}
 	relaying, err := relay.New(relay.Config{Outbox: carts, Kafka: cfg.Kafka, Shards: cfg.Redis.Shards, Instance: instance,
-		Logger: log, Registerer: registry})
+		TrimEvery: trimEvery, Logger: log, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}

@@ -155,9 +155,16 @@ type instance struct {
 // start runs a relay until the test ends.
 func start(t *testing.T, name string, k *kafka, o *outbox, options ...kgo.Opt) *instance {
 	t.Helper()
+	return startTrimming(t, name, k, o, 0, options...)
+}
+
+// startTrimming starts an instance that trims a busy outbox only so often.
+func startTrimming(t *testing.T, name string, k *kafka, o *outbox, every time.Duration, options ...kgo.Opt) *instance {
+	t.Helper()
 	i := &instance{Registry: prometheus.NewRegistry()}
 	r, err := relay.New(relay.Config{
-		Outbox: o, Kafka: k.Kafka, Shards: len(o.shards), Instance: name,
+		TrimEvery: every,
+		Outbox:    o, Kafka: k.Kafka, Shards: len(o.shards), Instance: name,
 		Logger:     slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Registerer: i.Registry,
 		Client:     append([]kgo.Opt{kgo.Dialer(k.dial)}, options...),

@@ -95,6 +95,7 @@ func (s *shard) wanted(now time.Time, bound time.Duration, ending bool) bool {
 		return false
 	case s.leaving.IsZero():
 		s.leaving = now
+		wake(s.lane.trimmable)
 	}
 	return !s.idle() && now.Sub(s.leaving) < bound
 }

@@ -180,3 +180,38 @@ func TestAnIdleInstanceCostsFewCalls(t *testing.T) {
 		}
 	})
 }
+
+func TestABusyOutboxIsTrimmedOnceInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, s := newKafka(t), newServer(1)
+		o := s.connect()
+		i := startTrimming(t, "a", k, o, time.Second)
+		within(t, time.Second, "owned", func() bool { return i.value(t, "owned_shards") == 1 })
+		for v := 1; v <= 500; v++ {
+			s.add(entry("u1", v, 100))
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := o.count("trim"); n < 5 || n > 7 {
+			t.Errorf("%d trims in five seconds", n)
+		}
+		within(t, 1100*time.Millisecond, "the last is trimmed too", func() bool { return s.left() == 0 })
+		s.add(entry("u1", 501, 100))
+		within(t, 1100*time.Millisecond, "trimmed", func() bool { return s.left() == 0 })
+		for v := 1; v <= 2000; v++ {
+			s.add(entry("u2", v, 100))
+		}
+		within(t, 500*time.Millisecond, "many are trimmed at once", func() bool { return s.left() < 500 })
+		time.Sleep(2 * time.Second)
+		for v := 502; v <= 503; v++ {
+			s.add(entry("u1", v, 100))
+			time.Sleep(10 * time.Millisecond)
+		}
+		if s.left() == 0 {
+			t.Error("nothing is left to trim: the rest proves nothing")
+		}
+		i.drain()
+		if n := s.left(); n > 0 {
+			t.Errorf("%d entries left by who drained", n)
+		}
+	})
+}

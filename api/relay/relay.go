@@ -38,12 +38,15 @@ type Outbox interface {
 	Trim(ctx context.Context, trims []schemas.OutboxTrim) []error
 }
 
-// Config of a Relay. All fields but Client are required.
+// Config of a Relay. All fields but TrimEvery and Client are required.
 type Config struct {
 	Outbox   Outbox
 	Kafka    env.Kafka
 	Shards   int    // as many as the outbox has
 	Instance string // tells this process from every other, earlier ones too
+	// TrimEvery is how long what Kafka has may stay in an outbox that is busy, for want of a few more to remove with it; a
+	// trim is a call of its own. 0 where someone waits for the position that a trim announces.
+	TrimEvery time.Duration
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer

@@ -11,6 +11,7 @@ import (
 const (
 	trimTimeout = time.Second
 	failedTrim  = 250 * time.Millisecond
+	trimEntries = 500 // that wait no longer
 )
 
 // settle takes up what has become of a round, and sends the next.
@@ -30,7 +31,7 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 		l.fail(ctx, s, sent.entries[0], err)
 	default:
 		s.failures = 0
-		s.acknowledged(sent.entries[n-1].ID)
+		s.acknowledged(n, sent.entries[n-1].ID)
 		wake(l.trimmable)
 		if sent.incarnation == s.incarnation {
 			s.giveBack(sent.entries[n:])
@@ -80,10 +81,11 @@ func (l *lane) trimming(now time.Time) (trims []*schemas.OutboxTrim, wait time.D
 	for _, s := range l.shards {
 		switch {
 		case s.trim == nil || !now.Before(s.until):
-		case now.Before(s.trimAt):
-			wait = min(wait, s.trimAt.Sub(now))
+		case now.Before(s.due(l.relay.TrimEvery)):
+			wait = min(wait, s.due(l.relay.TrimEvery).Sub(now))
 		default:
 			trims = append(trims, s.trim)
+			s.untrimmed = 0
 		}
 	}
 	return trims, wait
@@ -107,7 +109,11 @@ func (l *lane) trimmed(ctx context.Context, t *schemas.OutboxTrim, err error) {
 	case err != nil:
 		s.trimAt = time.Now().Add(failedTrim)
 		l.relay.Logger.DebugContext(ctx, "outbox can't be trimmed", "shard", s.number, "err", err)
-	case s.trim == t:
+	default:
+		s.trimmed = time.Now()
+		if s.trim != t {
+			return // more is to be trimmed by now
+		}
 		s.trim = nil
 		if !s.leaving.IsZero() {
 			wake(l.relay.hurry)

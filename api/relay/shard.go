@@ -43,9 +43,11 @@ type shard struct {
 	queued      int // bytes
 	round       *round
 	trim        *schemas.OutboxTrim // what Kafka has and the outbox still holds
+	untrimmed   int                 // entries that trim is about, some twice after an error
 
 	resting    time.Time // not read nor sent before
 	trimAt     time.Time // not trimmed before
+	trimmed    time.Time // when it was trimmed last
 	failures   int       // failed rounds in a row
 	unreadable bool      // the last read failed
 }
@@ -73,7 +75,7 @@ func (s *shard) rest(now time.Time, d time.Duration) { s.resting = now.Add(d) }
 // lose forgets everything that was done under the lease.
 func (s *shard) lose() {
 	s.rewind()
-	s.trim, s.lease.Owned, s.until, s.leaving = nil, false, time.Time{}, time.Time{}
+	s.trim, s.untrimmed, s.lease.Owned, s.until, s.leaving = nil, 0, false, time.Time{}, time.Time{}
 	s.resting, s.failures = time.Time{}, 0
 }
 
@@ -97,11 +99,22 @@ func (s *shard) giveBack(entries []schemas.OutboxEntry) {
 	s.queue = append(entries[:len(entries):len(entries)], s.queue...)
 }
 
-// acknowledged notes that Kafka has everything up to that entry.
-func (s *shard) acknowledged(upTo string) {
+// acknowledged notes that Kafka has n more entries, everything up to that one.
+func (s *shard) acknowledged(n int, upTo string) {
+	s.untrimmed += n
 	s.trim = &schemas.OutboxTrim{
 		Shard: s.number, Token: s.lease.Token, Generation: s.lease.Generation, UpTo: upTo,
 	}
+}
+
+// due returns from when on the shard is trimmed: at once where it was quiet, where many entries wait for that, and where
+// somebody waits for the shard.
+func (s *shard) due(every time.Duration) time.Time {
+	at := s.trimmed.Add(every)
+	if s.untrimmed >= trimEntries || !s.leaving.IsZero() || at.Before(s.trimAt) {
+		return s.trimAt
+	}
+	return at
 }
 
 // next moves the front of the queue into a round. It returns nil where there is nothing to send, and errTooLarge where
