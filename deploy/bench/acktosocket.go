@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	sockets   = 200
+	sockets   = 1000
 	perSecond = 1000
 	senders   = 16
 	// lateAfter is how long a change may be on its way before it counts as missing.
@@ -19,9 +20,11 @@ const (
 )
 
 const socketAbout = `
-ack-to-socket: 1,000 changes/s of 200 users, each with one WebSocket; Redis (AOF everysec), Kafka, api with relay, consumer push.
+ack-to-socket: %d changes/s of %d users, each with one WebSocket; Redis (AOF everysec), Kafka, api with relay, consumer push.
   socket    from when a change's answer is here to when its frame is; 0 where the frame came first
-  PUBLISH   from before a PUBLISH of 400 bytes, on the same Redis at the same rate, to when a subscriber of 200 channels has it
+  SPUBLISH  from before an SPUBLISH of 400 bytes, on the same Redis at the same rate, to when its frame is here, through a bare
+            gateway (coder/websocket behind Gin) with as many sockets
+  Both sides' sockets are read by this process, so that what it costs is in both.
 
 `
 
@@ -37,18 +40,26 @@ func ackToSocket(ctx context.Context, b *bench) (err error) {
 	if err := s.createBooks(ctx); err != nil {
 		return err
 	}
-	product, err := openSockets(ctx, s.api.addr)
+	users, err := callers(b.sized(sockets))
+	if err != nil {
+		return err
+	}
+	product, err := openSockets(ctx, s.api.addr, users)
 	if err != nil {
 		return err
 	}
 	defer product.close()
-	plain, err := subscribe(ctx, s.redis.Addr)
+	bare, err := s.bare(ctx, "")
+	if err != nil {
+		return err
+	}
+	plain, err := openChannels(ctx, s.redis.Addr, bare.addr, users)
 	if err != nil {
 		return err
 	}
 	defer plain.close()
 
-	socket, publish := series{name: "socket"}, series{name: "PUBLISH"}
+	socket, publish := series{name: "socket"}, series{name: "SPUBLISH"}
 	for round := range b.rounds {
 		for _, side := range []struct {
 			into *series
@@ -68,7 +79,7 @@ func ackToSocket(ctx context.Context, b *bench) (err error) {
 	}
 	t := table{columns: []column{{"changes/s", 0}, {"p50 ms", 2}, {"p99 ms", 2}, {"longest ms", 2}, {"missing", 0}}}
 	t.compare(socket, publish)
-	if _, err := io.WriteString(b.out, socketAbout); err != nil {
+	if _, err := fmt.Fprintf(b.out, socketAbout, perSecond, len(users)); err != nil {
 		return err
 	}
 	return t.print(b.out)
@@ -88,12 +99,8 @@ type devices struct {
 	clients []*client
 }
 
-func openSockets(ctx context.Context, addr string) (*devices, error) {
-	users, err := callers(sockets)
-	if err != nil {
-		return nil, err
-	}
-	d := &devices{users: users}
+func openSockets(ctx context.Context, addr string, users []caller) (*devices, error) {
+	d := &devices{users: users, sockets: make([]*device, len(users))}
 	for range senders {
 		c, err := dial(ctx, addr)
 		if err != nil {
@@ -101,14 +108,15 @@ func openSockets(ctx context.Context, addr string) (*devices, error) {
 		}
 		d.clients = append(d.clients, c)
 	}
-	for _, u := range users {
-		s, err := connect(ctx, addr, u.id)
-		if err != nil {
-			return nil, err
-		}
-		d.sockets = append(d.sockets, s)
+	var g errgroup.Group
+	g.SetLimit(senders)
+	for i, u := range users {
+		g.Go(func() (err error) {
+			d.sockets[i], err = connect(ctx, addr, u.id)
+			return err
+		})
 	}
-	return d, nil
+	return d, g.Wait()
 }
 
 func (d *devices) close() {
@@ -123,11 +131,11 @@ func (d *devices) close() {
 // turn makes n changes and waits until the sockets have shown them.
 func (d *devices) turn(ctx context.Context, n int) (delays, error) {
 	elapsed, err := pace(ctx, senders, perSecond, n, func(_ context.Context, worker, i int) error {
-		tag, err := d.clients[worker].add(d.users[i%sockets], bookID(rand.IntN(books)), "") //nolint:gosec // nothing secret about a load
+		tag, err := d.clients[worker].add(d.users[i%len(d.users)], bookID(rand.IntN(books)), "") //nolint:gosec // nothing secret about a load
 		if err != nil {
 			return err
 		}
-		return d.sockets[i%sockets].answer(tag, time.Now())
+		return d.sockets[i%len(d.users)].answer(tag, time.Now())
 	})
 	if err != nil {
 		return delays{}, err

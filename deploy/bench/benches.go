@@ -17,7 +17,7 @@ var benches = []benchmark{
 	{"script", "the script of an add alone, beside one that only answers; long carts, many carts, memory", false, scriptAlone},
 	{"get-cart", "GET /v1/cart of 1, 10 and 100 lines, and 304, beside a bare Gin handler with HGETALL", false, getCart},
 	{"ack-kafka", "adds that are answered once Kafka has them, beside ACK=redis", false, ackKafka},
-	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside a bare PUBLISH", false, ackToSocket},
+	{"ack-to-socket", "from a change's answer to its WebSocket frame, beside SPUBLISH through a bare gateway", false, ackToSocket},
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
 	{"relay-drain", "a million waiting changes into Kafka, and one as it comes, beside raw produces", false, relayDrain},
 	{"persist", "changes from Kafka to MongoDB, beside raw bulk writes", false, persistRuns},

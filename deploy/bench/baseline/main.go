@@ -4,9 +4,11 @@
 //   - POST /v1/cart/items: Gin without middleware, the body bound by Gin, the same script as the API's with one EVALSHA a
 //     request through go-redis as it comes, and the script's answer sent on.
 //   - GET /v1/cart: one HGETALL of the cart's hash, sent on as JSON.
+//   - GET /v1/cart/live: what is published to the user's channel, as it comes.
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -48,6 +50,7 @@ func run(addr, engine, script string) error {
 	e := gin.New()
 	e.POST("/v1/cart/items", add(&adds, client))
 	e.GET("/v1/cart", get(&adds, client))
+	e.GET("/v1/cart/live", openChannels(context.Background(), client).live)
 	server := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 5 * time.Second}
 	return server.ListenAndServe()
 }
