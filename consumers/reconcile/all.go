@@ -2,10 +2,7 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"cartstream/schemas"
 )
 
 // All compares all carts: those that MongoDB has, then those that Redis has and MongoDB doesn't; and what every shard knows of
@@ -21,18 +18,8 @@ func (r *Reconciler) All(ctx context.Context) (int64, error) {
 		if f.Part != part.name {
 			f.Part, f.After = part.name, ""
 		}
-		for {
-			next, err := part.step(r, ctx, f, left)
-			if err != nil {
-				return f.compared.Load(), fmt.Errorf("%s after %q: %w", f.Part, f.After, err)
-			}
-			f.After = next
-			if err := r.journal.save(ctx, f); err != nil {
-				return f.compared.Load(), err
-			}
-			if next == "" {
-				break
-			}
+		if err := part.run(r, ctx, f, left); err != nil {
+			return f.compared.Load(), fmt.Errorf("%s after %q: %w", f.Part, f.After, err)
 		}
 	}
 	if err := left.err(); err != nil {
@@ -41,61 +28,108 @@ func (r *Reconciler) All(ctx context.Context) (int64, error) {
 	return f.compared.Load(), r.journal.end(ctx, f)
 }
 
-// parts are what All goes over, in order. A step answers where the next one begins, "" at the part's end.
+// parts are what All goes over, in order. Each begins where the figures say that it stands.
 var parts = []struct {
 	name string
-	step func(r *Reconciler, ctx context.Context, f *figures, left *left) (next string, err error)
+	run  func(r *Reconciler, ctx context.Context, f *figures, left *left) error
 }{
-	{"documents", (*Reconciler).someDocuments},
-	{"carts", (*Reconciler).someCarts},
-	{"books", (*Reconciler).someBooks},
+	{"documents", (*Reconciler).allDocuments},
+	{"carts", (*Reconciler).allCarts},
+	{"books", (*Reconciler).allBooks},
 }
 
-func (r *Reconciler) someDocuments(ctx context.Context, f *figures, left *left) (string, error) {
-	ids, err := r.documents.after(ctx, f.After, r.page)
-	if err != nil || len(ids) == 0 {
-		return "", err
-	}
-	if err := r.compareMost(ctx, f, ids, left); err != nil {
-		return "", err
-	}
-	return ids[len(ids)-1], nil
-}
-
-func (r *Reconciler) someCarts(ctx context.Context, f *figures, left *left) (string, error) {
-	users, next, err := r.Carts.Users(ctx, f.After, r.page)
-	if err != nil {
-		return "", err
-	}
-	if err := r.pace.WaitN(ctx, min(len(users), perPage)); err != nil {
-		return "", err
-	}
-	missing, err := r.documents.missing(ctx, users)
-	if err != nil {
-		return "", err
-	}
-	return next, r.compareMost(ctx, f, missing, left)
-}
-
-// compareMost compares carts of any shards. It is an error if none of them could be because an engine is away.
-func (r *Reconciler) compareMost(ctx context.Context, f *figures, users []string, left *left) error {
-	if len(users) == 0 {
-		return nil
-	}
-	failed, err := r.compare(ctx, f, users)
-	if err != nil {
-		return err
-	}
-	away := 0
-	for u, failure := range failed {
-		err = fmt.Errorf("the cart of %s: %w", u, failure)
-		left.add(err)
-		if errors.Is(failure, schemas.ErrUnavailable) {
-			away++
+// allDocuments compares every document with its cart. The next page is read while one is compared.
+func (r *Reconciler) allDocuments(ctx context.Context, f *figures, left *left) error {
+	w := &walk{Reconciler: r, f: f, left: left}
+	reading, stop := context.WithCancel(ctx)
+	pages := make(chan documentsPage)
+	go func() {
+		defer close(pages)
+		for after := f.After; ; {
+			p := r.documents.page(reading, after, r.page)
+			select {
+			case pages <- p:
+			case <-reading.Done():
+				return
+			}
+			if p.err != nil || p.last == "" {
+				return
+			}
+			after = p.last
+		}
+	}()
+	defer func() {
+		stop()
+		for range pages { // it has ended
+			continue
+		}
+	}()
+	for p := range pages {
+		if p.err != nil {
+			return p.err
+		}
+		if p.last == "" {
+			break
+		}
+		if err := r.restraint.wait(ctx, len(p.users)); err != nil {
+			return err
+		}
+		failed := map[string]error{}
+		found, err := r.beside(ctx, p.users, p.documents, failed)
+		if err != nil {
+			return err
+		}
+		if err := w.page(ctx, len(p.users), found, failed, p.last); err != nil {
+			return err
 		}
 	}
-	if away == len(users) {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return nil
+	return w.settle(ctx, true)
+}
+
+// allCarts looks for carts without a document.
+func (r *Reconciler) allCarts(ctx context.Context, f *figures, left *left) error {
+	w := &walk{Reconciler: r, f: f, left: left}
+	for cursor := f.After; ; {
+		users, next, err := r.Carts.Users(ctx, cursor, r.page)
+		if err != nil {
+			return err
+		}
+		if err := r.restraint.wait(ctx, len(users)); err != nil {
+			return err
+		}
+		missing, err := r.documents.missing(ctx, users)
+		if err != nil {
+			return err
+		}
+		failed, found := map[string]error{}, map[string]pair{}
+		if len(missing) > 0 {
+			if found, err = r.look(ctx, missing, failed); err != nil {
+				return err
+			}
+		}
+		if err := w.page(ctx, len(missing), found, failed, next); err != nil {
+			return err
+		}
+		if next == "" {
+			return w.settle(ctx, true)
+		}
+		cursor = next
+	}
+}
+
+// allBooks compares what every shard knows of every book.
+func (r *Reconciler) allBooks(ctx context.Context, f *figures, left *left) error {
+	for {
+		next, err := r.someBooks(ctx, f, left)
+		if err != nil {
+			return err
+		}
+		f.After = next
+		if err := r.journal.save(ctx, f); err != nil || next == "" {
+			return err
+		}
+	}
 }

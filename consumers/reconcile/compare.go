@@ -3,7 +3,9 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,42 +19,70 @@ func (r *Reconciler) compare(ctx context.Context, f *figures, users []string) (f
 		return nil, err
 	}
 	failed = map[string]error{}
-	first, err := r.look(ctx, users, failed)
+	found, err := r.look(ctx, users, failed)
 	if err != nil {
 		return nil, err
 	}
-	f.compared.Add(int64(len(first)))
-	r.meter.compared.Add(float64(len(first)))
-	var suspects []string
-	for user, p := range first {
-		if p.drift() != "" {
-			suspects = append(suspects, user)
-		}
-	}
-	if len(suspects) == 0 {
+	r.count(f, len(found))
+	first := suspects(found)
+	if len(first) == 0 {
 		return failed, nil
 	}
-	select {
-	case <-time.After(r.LookAgainAfter):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	second, err := r.look(ctx, suspects, failed)
-	if err != nil {
+	if err := sleep(ctx, r.LookAgainAfter); err != nil {
 		return nil, err
 	}
+	return failed, r.again(ctx, f, first, failed)
+}
+
+// count counts carts that were compared.
+func (r *Reconciler) count(f *figures, carts int) {
+	f.compared.Add(int64(carts))
+	r.meter.compared.Add(float64(carts))
+}
+
+// suspects are the carts that differ, and what Redis has of them.
+func suspects(found map[string]pair) map[string]cart.Digest {
+	var differ map[string]cart.Digest
+	for user, p := range found {
+		if p.drift() == "" {
+			continue
+		}
+		if differ == nil {
+			differ = map[string]cart.Digest{}
+		}
+		differ[user] = p.redis
+	}
+	return differ
+}
+
+// again looks at carts that differed when Redis had what first says, and heals those that still do. The error is for all
+// of them; what failed of one goes into failed.
+func (r *Reconciler) again(ctx context.Context, f *figures, first map[string]cart.Digest, failed map[string]error) error {
+	second, err := r.look(ctx, slices.Collect(maps.Keys(first)), failed)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var healing errgroup.Group
+	healing.SetLimit(healsAtOnce)
 	for user, p := range second {
 		if !p.still(first[user]) {
 			continue
 		}
-		if err := r.heal(ctx, f, user, p); err != nil {
-			failed[user] = err
-		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			break
 		}
+		healing.Go(func() error {
+			if err := r.heal(ctx, f, user, p); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[user] = err
+			}
+			return nil
+		})
 	}
-	return failed, nil
+	_ = healing.Wait() // what failed is in failed
+	return ctx.Err()
 }
 
 // look reads both sides, MongoDB first. Users whose shard can't be asked go into failed.
@@ -61,6 +91,11 @@ func (r *Reconciler) look(ctx context.Context, users []string, failed map[string
 	if err != nil {
 		return nil, err
 	}
+	return r.beside(ctx, users, documents, failed)
+}
+
+// beside reads what Redis has of users whose documents were read. Those whose shard can't be asked go into failed.
+func (r *Reconciler) beside(ctx context.Context, users []string, documents map[string]document, failed map[string]error) (map[string]pair, error) {
 	byShard := map[int][]string{}
 	for _, u := range users {
 		shard := r.Carts.ShardOf(u)
@@ -73,7 +108,7 @@ func (r *Reconciler) look(ctx context.Context, users []string, failed map[string
 	}
 	answers := make(chan answer, len(byShard))
 	var asking errgroup.Group
-	asking.SetLimit(2 * shardsAtOnce)
+	asking.SetLimit(questionsAtOnce)
 	for shard, some := range byShard {
 		asking.Go(func() error {
 			digests, err := r.digests(ctx, shard, some)

@@ -106,11 +106,26 @@ func (c documents) missing(ctx context.Context, users []string) ([]string, error
 	return missing, err
 }
 
-// after returns the ids of the documents that follow one, in their order.
-func (c documents) after(ctx context.Context, id string, limit int) (found []string, err error) {
-	err = c.each(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: id}}}},
-		ids().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)), func(id string, _ bson.Raw) { found = append(found, id) })
-	return found, err
+// documentsPage is some documents, in the order of their ids.
+type documentsPage struct {
+	users     []string
+	documents map[string]document
+	last      string // "" where there are no more
+	err       error
+}
+
+// page returns the documents that follow an id, limit at most, fewer where they are large.
+func (c documents) page(ctx context.Context, after string, limit int) documentsPage {
+	p := documentsPage{documents: make(map[string]document, limit)}
+	bytes := 0
+	p.err = c.each(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}},
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)), func(id string, raw bson.Raw) {
+			if bytes < pageBytes {
+				p.users, p.documents[id], p.last = append(p.users, id), readDocument(raw), id
+			}
+			bytes += len(raw)
+		})
+	return p
 }
 
 func ids() *options.FindOptionsBuilder {
@@ -119,7 +134,7 @@ func ids() *options.FindOptionsBuilder {
 
 // each calls visit with each document whose id is a text, as every cart's is.
 func (c documents) each(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder, visit func(id string, raw bson.Raw)) error {
-	cursor, err := c.collection.Find(ctx, filter, o.SetBatchSize(perPage))
+	cursor, err := c.collection.Find(ctx, filter, o.SetBatchSize(atOnce))
 	if err != nil {
 		return fmt.Errorf("read carts of MongoDB: %w", err)
 	}

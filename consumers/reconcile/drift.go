@@ -55,15 +55,15 @@ func (p pair) drift() Drift {
 
 // still reports whether a difference that was seen before is one that the way of changes won't settle: a document that has
 // reached what Redis had then is only on its way to what Redis has now.
-func (p pair) still(before pair) bool {
+func (p pair) still(then cart.Digest) bool {
 	switch p.drift() {
 	case "":
 		return false
 	case Behind:
-		then, now := before.redis, p.document.digest
+		now := p.document.digest
 		return then != (cart.Digest{}) && schemas.Newer(then.Epoch, then.Version, now.Epoch, now.Version)
 	case Missing:
-		return before.redis != (cart.Digest{})
+		return then != (cart.Digest{})
 	default:
 		return true
 	}

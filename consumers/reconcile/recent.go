@@ -41,7 +41,7 @@ func (r *Reconciler) Recent(ctx context.Context) (int64, error) {
 func (r *Reconciler) changed(ctx context.Context, f *figures, shard int) error {
 	stuck := map[string]bool{}
 	for {
-		users, err := r.Carts.Changed(ctx, shard, f.StartedAt, r.page+len(stuck))
+		users, err := r.Carts.Changed(ctx, shard, f.StartedAt, min(r.page, perPage)+len(stuck))
 		if err != nil {
 			return unlessRecovering(err)
 		}

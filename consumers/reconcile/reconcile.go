@@ -45,7 +45,15 @@ const (
 	perPage = 500
 	// shardsAtOnce is in how many shards changed carts are compared at the same time.
 	shardsAtOnce = 8
-	// perSecond bounds how many carts are compared, so that Redis and MongoDB have time for everybody else.
+	// atOnce is how many carts of a run over all are compared at once, fewer where their documents take pageBytes: few of
+	// a shard would make each question to it dear.
+	atOnce    = 2000
+	pageBytes = 8 << 20
+	// questionsAtOnce is how many shards are asked at the same time, so that they share pipelines.
+	questionsAtOnce = 64
+	// healsAtOnce is how many carts are healed at the same time, so that they share bulk writes.
+	healsAtOnce = 1000
+	// perSecond bounds how many carts are compared while Redis has callers, so that they notice nothing.
 	perSecond = 5000
 	// lookAgainAfter is how long a change may be on its way from Redis to MongoDB before it counts as drift.
 	lookAgainAfter = 5 * time.Second
@@ -78,6 +86,7 @@ type Reconciler struct {
 	journal   journal
 	meter     *meter
 	pace      *rate.Limiter
+	restraint *restraint
 	page      int
 }
 
@@ -89,6 +98,6 @@ func New(c Config) *Reconciler {
 	return &Reconciler{
 		Config: c, documents: openDocuments(c.Database), books: openBooks(c.Database), journal: journal{c.Redis},
 		meter: newMeter(c.Registerer), pace: rate.NewLimiter(perSecond, shardsAtOnce*perPage),
-		page: perPage,
+		restraint: newRestraint(c.Redis), page: atOnce,
 	}
 }
