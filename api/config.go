@@ -16,7 +16,7 @@ type config struct {
 	Ack         string        `env:"ACK" envDefault:"redis" help:"when a mutation is answered: once redis has it, or once kafka has its event"`
 	KeepAnswers time.Duration `env:"IDEMPOTENCY_TTL" envDefault:"24h" help:"how long a keyed request's answer is kept"`
 	MaxQuantity int64         `env:"MAX_QUANTITY" envDefault:"999" help:"most of one line"`
-	MaxLines    int64         `env:"MAX_LINES" envDefault:"500" help:"most lines of one cart"`
+	MaxLines    int64         `env:"MAX_LINES" envDefault:"500" help:"most lines of one cart, at most 1000"`
 	DrainFor    time.Duration `env:"DRAIN_FOR" envDefault:"10s" help:"how long requests and sockets may take to end at shutdown"`
 	PprofAddr   string        `env:"PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
 
@@ -36,6 +36,9 @@ type config struct {
 // maxPieces is how many pieces of the highest price make an amount that Redis's scripts, which count in doubles, know exactly.
 const maxPieces = (1 << 53) / 999_999_999
 
+// maxLines is how many lines, whose titles take 3,000 bytes at most, fit into the 4 MiB of a record.
+const maxLines = 1000
+
 func readConfig() (config, error) {
 	var c config
 	err := env.Parse(&c)
@@ -47,6 +50,9 @@ func readConfig() (config, error) {
 	}
 	if c.MaxLines > 0 && c.MaxQuantity > maxPieces/c.MaxLines {
 		err = errors.Join(err, fmt.Errorf("MAX_QUANTITY times MAX_LINES is at most %d, so that totals are exact", maxPieces))
+	}
+	if c.MaxLines > maxLines {
+		err = errors.Join(err, fmt.Errorf("MAX_LINES is at most %d, so that a whole cart fits into a record", maxLines))
 	}
 	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.SMTPAddr, c.Links, c.JWT), c.HTTP.Check())
 }
