@@ -21,4 +21,8 @@ var benches = []benchmark{
 	{"book-fanout", "a book's new price in many carts, and what others notice", false, bookFanout},
 	{"relay-drain", "a million waiting changes into Kafka, and one as it comes, beside raw produces", false, relayDrain},
 	{"persist", "changes from Kafka to MongoDB, beside raw bulk writes", false, persistRuns},
+	{"reconcile", "comparing and healing all carts, beside reading and writing all documents", true, reconcileRuns},
+	{"recovery", "carts of a Redis that came back with less, beside reading what they come from", true, recoveryRuns},
+	{"sockets", "what an open, idle WebSocket costs, beside a bare gateway", false, idleSocketsRuns},
+	{"idle", "start, an idle instance, and what Redis keeps of a cart and of an answer", false, idleRuns},
 }
