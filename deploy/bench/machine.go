@@ -33,13 +33,13 @@ func (b *bench) printMachine() error {
 // versions are those of the engines, and of the libraries that the measured api was built with.
 func (b *bench) versions() []string {
 	all := []string{"Redis " + redisVersion()}
-	if jars, _ := filepath.Glob(filepath.Join(b.scratch.cache.KafkaLibs(), "kafka-server-[0-9]*.jar")); len(jars) > 0 {
+	if jars, _ := filepath.Glob(filepath.Join(b.scratch.Cache.KafkaLibs(), "kafka-server-[0-9]*.jar")); len(jars) > 0 {
 		all = append(all, "Kafka "+strings.TrimSuffix(strings.TrimPrefix(filepath.Base(jars[0]), "kafka-server-"), ".jar"))
 	}
-	if ferret, err := buildinfo.ReadFile(b.scratch.cache.FerretDB()); err == nil {
+	if ferret, err := buildinfo.ReadFile(b.scratch.Cache.FerretDB()); err == nil {
 		all = append(all, "FerretDB "+ferret.Main.Version)
 	}
-	if api, err := buildinfo.ReadFile(b.scratch.program("api")); err == nil {
+	if api, err := buildinfo.ReadFile(b.scratch.Program("api")); err == nil {
 		for _, d := range api.Deps {
 			switch d.Path {
 			case "github.com/gin-gonic/gin", "github.com/redis/go-redis/v9", "github.com/twmb/franz-go":

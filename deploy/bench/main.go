@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"cartstream/deploy/launch/scratch"
 )
 
 // options are what the command line says.
@@ -31,14 +33,14 @@ type options struct {
 type bench struct {
 	options
 	out, progress io.Writer
-	scratch       *scratch
+	scratch       *scratch.Dir
 }
 
 var errUsage = errors.New("wrong call")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	ctx, cancel := withParent(ctx)
+	ctx, cancel := scratch.WithParent(ctx)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	cancel()
 	stop()
@@ -64,11 +66,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return err
 	}
 	b := &bench{options: o, out: out, progress: progress}
-	if b.scratch, err = openScratch(ctx, progress); err != nil {
+	if b.scratch, err = scratch.Open(ctx, "bench", progress); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.scratch.close()) }()
-	if err := b.scratch.build(ctx); err != nil {
+	defer func() { err = errors.Join(err, b.scratch.Close()) }()
+	if err := b.scratch.Build(ctx, "", "cartstream/api", "cartstream/consumers", "cartstream/deploy/bench/baseline", "cartstream/deploy/bench/gateway"); err != nil {
 		return err
 	}
 	if err := b.printMachine(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/deploy/engines/engine"
+	"cartstream/deploy/launch/scratch"
 )
 
 const secret = "a secret of thirty-two characters"
@@ -30,13 +31,13 @@ type stack struct {
 	pprof          string
 	env            []string // of every program
 	processes      []*process
-	scratch        *scratch
+	scratch        *scratch.Dir
 }
 
 // start brings up real engines, as durable as in production, one api and, where any are named, consumers.
 func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err error) {
 	s := &stack{scratch: b.scratch}
-	if s.dir, err = b.scratch.sub("stack"); err != nil {
+	if s.dir, err = b.scratch.Sub("stack"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -132,11 +133,11 @@ func (s *stack) engines(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() (err error) {
-		s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{Libs: s.scratch.cache.KafkaLibs(), Dir: s.dir})
+		s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{Libs: s.scratch.Cache.KafkaLibs(), Dir: s.dir})
 		return err
 	})
 	g.Go(func() (err error) {
-		c := s.scratch.cache
+		c := s.scratch.Cache
 		s.mongodb, err = engine.StartMongoDB(ctx, engine.MongoDBOptions{
 			Root: c.DocumentDB(), Template: c.DocumentDBTemplate(), FerretDB: c.FerretDB(), Dir: s.dir})
 		return err
@@ -146,7 +147,7 @@ func (s *stack) engines(ctx context.Context) error {
 
 // launch starts one of the programs.
 func (s *stack) launch(ctx context.Context, name, addr string, env []string, args ...string) (*process, error) {
-	p, err := launch(ctx, s.dir, s.scratch.program(name), addr, env, args...)
+	p, err := launch(ctx, s.dir, s.scratch.Program(name), addr, env, args...)
 	if err == nil {
 		s.processes = append(s.processes, p)
 	}
@@ -158,7 +159,7 @@ func (s *stack) close() error {
 	for _, p := range s.processes {
 		p.kill()
 	}
-	return killAll(s.dir)
+	return scratch.KillAll(s.dir)
 }
 
 // The books and users that every benchmark changes carts with.

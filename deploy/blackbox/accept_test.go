@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"cartstream/deploy/enginetest"
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -95,9 +96,9 @@ func TestALossIsAcceptedByCommandAlone(t *testing.T) {
 		if err := collection(t, s).FindOne(t.Context(), bson.D{{Key: "_id", Value: "kept"}}).Decode(&c); err != nil {
 			return err
 		}
-		return same(c, cart)
+		return outside.Same(c, cart)
 	})
-	eventually(t, "and in cart.state.v1", func() error { return same(states(t, s)["kept"], cart) })
+	eventually(t, "and in cart.state.v1", func() error { return outside.Same(states(t, s)["kept"], cart) })
 }
 
 // acceptLoss runs the command beside the instances, and returns what it prints.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -78,7 +79,7 @@ func TestALineFollowsItsBook(t *testing.T) {
 	createBooks(t, s, func(int) string { return "Emma" }, 1)
 	const book = "book-000"
 	anna := customer{t, s, "anna"}
-	devices := []*device{follow(t, "anna", s.apis[0].addr)}
+	devices := []*outside.Device{follow(t, "anna", s.apis[0].addr)}
 	acknowledge := call{method: "POST", path: "/v1/cart/items/" + book + "/acknowledge"}
 
 	anna.does(addItem(book, 2), http.StatusOK, "")

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/deploy/enginetest"
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -197,13 +198,13 @@ func TestTheLargestCartPassesEveryStage(t *testing.T) {
 		t.Errorf("one more: %v, want quantity-limit", err)
 	}
 	s.consumers[0].start()
-	settled(t, s, []string{"collector"}, []*device{d})
+	settled(t, s, []string{"collector"}, []*outside.Device{d})
 	watched := watch(t, s.apis[0].addr, "collector")
 	want, err := getCart(t.Context(), s.apis[0].addr, "collector")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := same(watched, want); err != nil {
+	if err := outside.Same(watched, want); err != nil {
 		t.Errorf("task watch shows something else: %.300v", err)
 	}
 }

@@ -2,140 +2,22 @@ package blackbox
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"net/http"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/coder/websocket"
-
-	"cartstream/schemas"
+	"cartstream/deploy/outside"
 )
 
-// device follows a user's cart over a WebSocket, as a frontend would: it applies what it is sent, connects again when it
-// is cut off, and reports whatever the contract rules out.
-type device struct {
-	user, addr string
-
-	mu    sync.Mutex
-	cart  schemas.Cart
-	known bool
-	fault error
-}
-
-// follow starts a device that lives as long as its test.
-func follow(t *testing.T, user, addr string) *device {
+// follow starts a device that lives as long as its test, which fails where it is sent what the contract rules out.
+func follow(t *testing.T, user, addr string) *outside.Device {
 	t.Helper()
-	d := &device{user: user, addr: addr}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for ctx.Err() == nil {
-			d.connect(ctx)
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-			}
-		}
-	}()
+	d := outside.Follow(ctx, addr, user, token(user, ""))
 	t.Cleanup(func() {
 		cancel()
-		<-ended
-		if d.fault != nil {
-			t.Errorf("device of %s on %s: %v", user, addr, d.fault)
+		<-d.Ended()
+		if err := d.Fault(); err != nil {
+			t.Error(err)
 		}
 	})
 	return d
-}
-
-// connect follows until the connection breaks.
-func (d *device) connect(ctx context.Context) {
-	url := "ws://" + d.addr + "/v1/cart/live"
-	d.mu.Lock()
-	if d.known {
-		url += fmt.Sprintf("?since=%d.%d", d.cart.Epoch, d.cart.Version)
-	}
-	d.mu.Unlock()
-	conn, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token(d.user, "")}}})
-	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusServiceUnavailable {
-			d.wrong(fmt.Errorf("connect: %w", err))
-		}
-		return
-	}
-	defer conn.CloseNow() //nolint:errcheck // it is broken or not needed any more
-	conn.SetReadLimit(-1)
-	for first := true; ; first = false {
-		_, frame, err := conn.Read(ctx)
-		if err != nil {
-			return
-		}
-		if err := d.take(frame, first); err != nil {
-			d.wrong(err)
-		}
-	}
-}
-
-func (d *device) wrong(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.fault == nil {
-		d.fault = err
-	}
-}
-
-// take applies a frame. first says that nothing came before it on this connection.
-func (d *device) take(frame []byte, first bool) error {
-	var f struct {
-		Type           string
-		Cart           *schemas.Cart
-		Change         *schemas.CartChanged
-		Epoch, Version int64
-	}
-	if err := json.Unmarshal(frame, &f); err != nil {
-		return fmt.Errorf("frame %.100s: %w", frame, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case f.Type == "snapshot" && f.Cart != nil:
-		if !first && !schemas.Newer(f.Cart.Epoch, f.Cart.Version, d.cart.Epoch, d.cart.Version) {
-			return fmt.Errorf("snapshot %d.%d after %d.%d", f.Cart.Epoch, f.Cart.Version, d.cart.Epoch, d.cart.Version)
-		}
-		d.cart, d.known = *f.Cart, true
-	case f.Type == "current" && first && d.known:
-		if f.Epoch != d.cart.Epoch || f.Version != d.cart.Version {
-			return fmt.Errorf("current %d.%d, but %d.%d was asked for", f.Epoch, f.Version, d.cart.Epoch, d.cart.Version)
-		}
-	case f.Type == "change" && f.Change != nil && !first:
-		if got := d.cart.Apply(*f.Change); got != schemas.Applied {
-			return fmt.Errorf("change %d.%d (whole %v) can't be applied to %d.%d", f.Change.Epoch, f.Change.Version, f.Change.Whole, d.cart.Epoch, d.cart.Version)
-		}
-	default:
-		return fmt.Errorf("unexpected frame %.100s", frame)
-	}
-	return nil
-}
-
-// shows returns nil once the device shows the cart.
-func (d *device) shows(want schemas.Cart) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	got := d.cart
-	if !d.known || got.Version != want.Version {
-		return fmt.Errorf("%s sees %d.%d, Redis has %d.%d", d.user, got.Epoch, got.Version, want.Epoch, want.Version)
-	}
-	return same(got, want)
-}
-
-// same compares what two carts hold, whatever epoch they are shown under.
-func same(got, want schemas.Cart) error {
-	got.Epoch = want.Epoch
-	if a, b := string(schemas.EncodeCart(got)), string(schemas.EncodeCart(want)); a != b {
-		return fmt.Errorf("got\n%s, want\n%s", a, b)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -46,7 +47,7 @@ func fanOut(t *testing.T, users int) {
 	t.Logf("seed %d", seed)
 
 	shoppers := make([]*shopper, users)
-	var devices []*device
+	var devices []*outside.Device
 	for i := range shoppers {
 		shoppers[i] = &shopper{user: fmt.Sprintf("user-%d", i), random: rand.New(rand.NewPCG(seed, uint64(i)))}
 		if i%(users/20) == 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -89,9 +90,9 @@ func TestPoisonHoldsUpNobodyAndIsSettledByHand(t *testing.T) {
 			if err := collection(t, s).FindOne(t.Context(), bson.D{{Key: "_id", Value: user}}).Decode(&c); err != nil {
 				return err
 			}
-			return same(c, cart)
+			return outside.Same(c, cart)
 		})
-		eventually(t, "cart.state.v1 of "+user, func() error { return same(states(t, s)[user], cart) })
+		eventually(t, "cart.state.v1 of "+user, func() error { return outside.Same(states(t, s)[user], cart) })
 	}
 
 	var parked []letter

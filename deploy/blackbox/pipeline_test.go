@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/deploy/enginetest"
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -79,14 +80,14 @@ func (p *shopper) told(t *testing.T, st *story) {
 }
 
 // crowd lets users shop at the same time while meanwhile runs, and returns them.
-func crowd(t *testing.T, s *stack, users, calls int, meanwhile func(done *atomic.Int64)) ([]*shopper, []*device) {
+func crowd(t *testing.T, s *stack, users, calls int, meanwhile func(done *atomic.Int64)) ([]*shopper, []*outside.Device) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	books := createBooks(t, s, func(i int) string { return fmt.Sprintf("Volume %d", i) }, 12)
 	var (
 		shoppers []*shopper
-		devices  []*device
+		devices  []*outside.Device
 		done     atomic.Int64
 		all      errgroup.Group
 		aside    sync.WaitGroup

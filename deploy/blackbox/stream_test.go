@@ -7,54 +7,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
 // readTopic returns every committed record of a topic, each partition in order.
 func readTopic(t *testing.T, brokers, topic string) []*kgo.Record {
 	t.Helper()
-	// Markers of transactions are kept: a log may end with several, and then no record is near its end.
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+	records, err := outside.ReadTopic(ctx, []string{brokers}, topic)
 	if err != nil {
 		t.Fatal(err)
-	}
-	open := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			open[o.Partition] = o.Offset
-		}
-	})
-	var records []*kgo.Record
-	for len(open) > 0 {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			t.Fatalf("%s: partitions %v were not read to their ends", topic, open)
-		}
-		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			for _, r := range p.Records {
-				if !r.Attrs.IsControl() {
-					records = append(records, r)
-				}
-				if r.Offset >= open[p.Partition]-1 {
-					delete(open, p.Partition)
-				}
-			}
-		})
 	}
 	return records
 }
@@ -136,7 +106,7 @@ func collection(t *testing.T, s *stack) *mongo.Collection {
 
 // settled waits until Kafka, MongoDB, cart.state.v1 and every device agree with what GET /v1/cart shows, and returns
 // the stories.
-func settled(t *testing.T, s *stack, users []string, devices []*device) map[string]*story {
+func settled(t *testing.T, s *stack, users []string, devices []*outside.Device) map[string]*story {
 	t.Helper()
 	carts := map[string]schemas.Cart{}
 	for _, user := range users {
@@ -150,7 +120,7 @@ func settled(t *testing.T, s *stack, users []string, devices []*device) map[stri
 		}
 	}
 	for _, d := range devices {
-		eventually(t, "a device on "+d.addr, func() error { return d.shows(carts[d.user]) })
+		eventually(t, "a device on "+d.Addr, func() error { return d.Shows(carts[d.User]) })
 	}
 	stored := collection(t, s)
 	for _, user := range users {
@@ -162,7 +132,7 @@ func settled(t *testing.T, s *stack, users []string, devices []*device) map[stri
 			if err := stored.FindOne(t.Context(), bson.D{{Key: "_id", Value: user}}).Decode(&c); err != nil {
 				return err
 			}
-			return same(c, carts[user])
+			return outside.Same(c, carts[user])
 		})
 	}
 	all := stories(t, s)
@@ -174,7 +144,7 @@ func settled(t *testing.T, s *stack, users []string, devices []*device) map[stri
 			}
 			continue
 		}
-		if err := same(st.cart, carts[user]); err != nil {
+		if err := outside.Same(st.cart, carts[user]); err != nil {
 			t.Errorf("Kafka's events of %s end differently: %v", user, err)
 		}
 	}
@@ -184,7 +154,7 @@ func settled(t *testing.T, s *stack, users []string, devices []*device) map[stri
 			if carts[user].Version == 0 {
 				continue
 			}
-			if err := same(newest[user], carts[user]); err != nil {
+			if err := outside.Same(newest[user], carts[user]); err != nil {
 				return fmt.Errorf("%s: %w", user, err)
 			}
 		}

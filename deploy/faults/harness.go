@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"time"
+
+	"cartstream/deploy/launch/scratch"
 )
 
 // scenario is a story of faults.
@@ -26,7 +27,7 @@ type scenario struct {
 type harness struct {
 	out, progress io.Writer
 	keep          bool
-	scratch       *scratch
+	scratch       *scratch.Dir
 	tables        tables
 }
 
@@ -36,10 +37,10 @@ func (h *harness) say(format string, args ...any) {
 
 func (h *harness) close() error {
 	if h.keep {
-		h.say("everything stays in %s", h.scratch.dir)
+		h.say("everything stays in %s", h.scratch.Path)
 		return nil
 	}
-	return h.scratch.close()
+	return h.scratch.Close()
 }
 
 // strikes is what a scenario's faults get to work with, and what they did.
@@ -195,7 +196,6 @@ func age(o op, losses []loss) time.Duration {
 // logs shows the end of each process's log.
 func (h *harness) logs(s *stack) {
 	for _, p := range s.processes() {
-		text, _ := os.ReadFile(p.log)
-		h.say("--- the end of %s's log\n%s", p.name, tail(text, 2500))
+		h.say("--- the end of %s's log\n%s", p.name, tail(p.logged(), 2500))
 	}
 }

@@ -85,8 +85,8 @@ func (l *load) arrived(ctx context.Context, carts map[string]schemas.Cart) error
 		}
 	}
 	for _, d := range l.devices {
-		if at := d.at(); at < carts[d.user].Version {
-			return fmt.Errorf("a device of %s on %s is at version %d, not yet %d", d.user, d.addr, at, carts[d.user].Version)
+		if at := d.Version(); at < carts[d.User].Version {
+			return fmt.Errorf("a device of %s on %s is at version %d, not yet %d", d.User, d.Addr, at, carts[d.User].Version)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -39,7 +40,7 @@ type load struct {
 	changes atomic.Int64 // mutations that were answered
 	stop    context.CancelFunc
 	clients sync.WaitGroup
-	devices []*device
+	devices []*outside.Device
 	prices  *prices
 	once    bool // keyed calls aren't repeated: a total loss forgets their answers
 }
@@ -67,7 +68,7 @@ func begin(ctx context.Context, s *stack, seed uint64, sc scenario) (*load, erro
 	}
 	for i := range followed {
 		for _, api := range s.apis {
-			l.devices = append(l.devices, follow(ctx, api.addr, userID(i*users/followed), l.tokens[userID(i*users/followed)]))
+			l.devices = append(l.devices, outside.Follow(ctx, api.addr, userID(i*users/followed), l.tokens[userID(i*users/followed)]))
 		}
 	}
 	ctx, l.stop = context.WithCancel(ctx)

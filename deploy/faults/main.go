@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"cartstream/deploy/launch/scratch"
 )
 
 // settings are what the command line says.
@@ -33,7 +35,7 @@ var errUsage = errors.New("wrong call")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	ctx, cancel := withParent(ctx)
+	ctx, cancel := scratch.WithParent(ctx)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	cancel()
 	stop()
@@ -61,12 +63,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	}
 	chosen := o.chosen()
 	h := &harness{out: out, progress: progress, keep: o.keep}
-	if h.scratch, err = openScratch(ctx, progress); err != nil {
+	if h.scratch, err = scratch.Open(ctx, "faults", progress); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	began := time.Now()
-	if err := h.scratch.build(ctx, o.overlay); err != nil {
+	if err := h.scratch.Build(ctx, o.overlay, "cartstream/api", "cartstream/consumers"); err != nil {
 		return err
 	}
 	h.say("built after %.0f s; repeat with -seed %d", time.Since(began).Seconds(), o.seed)

@@ -57,6 +57,12 @@ func (p *process) Start(ctx context.Context) error {
 // kind is what the process is one of.
 func (p *process) kind() string { return filepath.Base(p.path) }
 
+// logged is all that the process has said.
+func (p *process) logged() []byte {
+	text, _ := os.ReadFile(p.log)
+	return text
+}
+
 // Pid is the running process's id.
 func (p *process) Pid() int { return p.cmd.Process.Pid }
 
@@ -90,8 +96,7 @@ func (p *process) alive() error {
 	select {
 	case <-p.ended:
 		if !p.killed {
-			text, _ := os.ReadFile(p.log)
-			return fmt.Errorf("%s ended by itself: %s", p.name, tail(text, 600))
+			return fmt.Errorf("%s ended by itself: %s", p.name, tail(p.logged(), 600))
 		}
 	default:
 	}

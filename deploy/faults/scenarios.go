@@ -55,6 +55,10 @@ var asked = []scenario{
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.promote) },
 	},
 	{
+		name: "letters", about: "there is no place for dead letters: no topic, no MongoDB and no disk",
+		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 1, st.fillSpools) },
+	},
+	{
 		name: "aof-window", about: "as aof, with changes answered once Redis has them: counts those that are lost", mayLose: true,
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 5, st.cutAOF) },
 	},

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"golang.org/x/sync/errgroup"
 
+	"cartstream/deploy/outside"
 	"cartstream/schemas"
 )
 
@@ -51,7 +52,7 @@ func (l *load) settle(ctx context.Context, poison map[string]bool) (*ending, err
 		e.faults.add("not settled after %v: %v", settleFor, err)
 	}
 	for _, d := range l.devices {
-		if err := d.broken(); err != nil {
+		if err := d.Fault(); err != nil {
 			e.faults.add("%v", err)
 		}
 	}
@@ -117,7 +118,7 @@ func (l *load) carts(ctx context.Context) (map[string]schemas.Cart, error) {
 // agree compares everything with the carts.
 func (l *load) agree(ctx context.Context, e *ending, poison map[string]bool) error {
 	for _, d := range l.devices {
-		if err := d.shows(e.carts[d.user]); err != nil {
+		if err := d.Shows(e.carts[d.User]); err != nil {
 			return err
 		}
 	}
@@ -168,11 +169,11 @@ func whole(user string, c schemas.Cart, s *story, stored, states map[string]sche
 	if s == nil {
 		return fmt.Errorf("kafka has nothing of %s, who is at version %d", user, c.Version)
 	}
-	if err := same(s.cart, c); err != nil {
+	if err := outside.Same(s.cart, c); err != nil {
 		return fmt.Errorf("kafka's events of %s: the cart that they come to %w", user, err)
 	}
 	for where, other := range map[string]schemas.Cart{"MongoDB": stored[user], schemas.CartState: states[user]} {
-		if err := same(other, c); err != nil {
+		if err := outside.Same(other, c); err != nil {
 			return fmt.Errorf("%s: the cart of %s %w", where, user, err)
 		}
 		if other.Epoch != s.cart.Epoch {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/deploy/engines/engine"
+	"cartstream/deploy/launch/scratch"
 )
 
 // The size of the product under test.
@@ -32,7 +33,7 @@ const (
 // them.
 type stack struct {
 	dir     string
-	scratch *scratch
+	scratch *scratch.Dir
 	proxies *proxies
 
 	master, replica *engine.Process
@@ -44,6 +45,7 @@ type stack struct {
 	toKafka                           []*proxy
 
 	apis, consumers []*process
+	spools          []string // of each of the consumers
 
 	redis redis.UniversalClient // of the server that is master
 	mongo *mongo.Client
@@ -51,9 +53,9 @@ type stack struct {
 }
 
 // start brings everything up and waits until it is ready. env is every process's, besides the addresses.
-func start(ctx context.Context, scratch *scratch, cluster bool, env []string) (_ *stack, err error) {
-	s := &stack{scratch: scratch, proxies: newProxies()}
-	if s.dir, err = scratch.sub("stack"); err != nil {
+func start(ctx context.Context, home *scratch.Dir, cluster bool, env []string) (_ *stack, err error) {
+	s := &stack{scratch: home, proxies: newProxies()}
+	if s.dir, err = home.Sub("stack"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -132,12 +134,12 @@ func (s *stack) startKafka(ctx context.Context) error {
 		s.toKafka = append(s.toKafka, p)
 	}
 	s.kafka, err = engine.StartKafka(ctx, engine.KafkaOptions{
-		Libs: s.scratch.cache.KafkaLibs(), Dir: s.dir, Nodes: kafkaNodes, Ports: ports[:kafkaNodes], Advertised: advertised})
+		Libs: s.scratch.Cache.KafkaLibs(), Dir: s.dir, Nodes: kafkaNodes, Ports: ports[:kafkaNodes], Advertised: advertised})
 	return err
 }
 
 func (s *stack) startMongoDB(ctx context.Context) (err error) {
-	c := s.scratch.cache
+	c := s.scratch.Cache
 	s.mongodb, err = engine.StartMongoDB(ctx, engine.MongoDBOptions{
 		Root: c.DocumentDB(), Template: c.DocumentDBTemplate(), FerretDB: c.FerretDB(), Dir: s.dir})
 	if err != nil {
@@ -173,7 +175,15 @@ func (s *stack) startProduct(ctx context.Context, env []string) error {
 		if i >= apis {
 			name, variable = "consumers", "OPS_ADDR"
 		}
-		p := newProcess(fmt.Sprintf("%s-%d", name, i%apis+1), s.scratch.program(name), variable, local(ports[i]), s.dir, env)
+		own := env
+		if i >= apis {
+			dir, err := s.newSpool(ctx, strconv.Itoa(i%apis+1))
+			if err != nil {
+				return err
+			}
+			own = append([]string{"SPOOL_DIR=" + dir}, env...)
+		}
+		p := newProcess(fmt.Sprintf("%s-%d", name, i%apis+1), s.scratch.Program(name), variable, local(ports[i]), s.dir, own)
 		if i < apis {
 			s.apis = append(s.apis, p)
 		} else {
@@ -252,7 +262,7 @@ func (s *stack) close() error {
 			p.cut()
 		}
 	}
-	return killAll(s.dir)
+	return errors.Join(scratch.Unmount(s.dir), scratch.KillAll(s.dir))
 }
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

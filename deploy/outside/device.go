@@ -1,4 +1,6 @@
-package main
+// Package outside is what a stranger sees of a running product: a socket that is followed as a frontend would, and topics
+// read as a downstream team would. It knows only the contract.
+package outside
 
 import (
 	"context"
@@ -13,10 +15,19 @@ import (
 	"cartstream/schemas"
 )
 
-// device follows a user's cart over a WebSocket, as a frontend would: it applies what it is sent, connects again when it
-// is cut off, and keeps the first thing that the contract rules out.
-type device struct {
-	user, addr, bearer string
+const (
+	// dialFor bounds one try to connect, and apart is the time between two.
+	dialFor = 5 * time.Second
+	apart   = 100 * time.Millisecond
+)
+
+// Device follows a user's cart over a WebSocket, as a frontend would: it applies what it is sent, connects again when it is
+// cut off, and keeps the first thing that the contract rules out.
+type Device struct {
+	User, Addr string
+
+	bearer string
+	ended  chan struct{}
 
 	mu    sync.Mutex
 	cart  schemas.Cart
@@ -24,27 +35,34 @@ type device struct {
 	fault error
 }
 
-// follow starts a device that follows until ctx ends.
-func follow(ctx context.Context, addr, user, bearer string) *device {
-	d := &device{user: user, addr: addr, bearer: bearer}
+// Follow starts a device that follows until ctx ends.
+func Follow(ctx context.Context, addr, user, bearer string) *Device {
+	d := &Device{User: user, Addr: addr, bearer: bearer, ended: make(chan struct{})}
 	go func() {
+		defer close(d.ended)
 		for ctx.Err() == nil {
 			d.connect(ctx)
-			_ = pause(ctx, 100*time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case <-time.After(apart):
+			}
 		}
 	}()
 	return d
 }
 
+// Ended is closed once the device follows no more.
+func (d *Device) Ended() <-chan struct{} { return d.ended }
+
 // connect follows until the connection breaks.
-func (d *device) connect(ctx context.Context) {
-	url := "ws://" + d.addr + "/v1/cart/live"
+func (d *Device) connect(ctx context.Context) {
+	url := "ws://" + d.Addr + "/v1/cart/live"
 	d.mu.Lock()
 	if d.known {
 		url += fmt.Sprintf("?since=%d.%d", d.cart.Epoch, d.cart.Version)
 	}
 	d.mu.Unlock()
-	dialing, cancel := context.WithTimeout(ctx, callFor)
+	dialing, cancel := context.WithTimeout(ctx, dialFor)
 	conn, resp, err := websocket.Dial(dialing, url, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + d.bearer}}})
 	cancel()
 	if err != nil {
@@ -67,7 +85,7 @@ func (d *device) connect(ctx context.Context) {
 	}
 }
 
-func (d *device) wrong(err error) {
+func (d *Device) wrong(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fault == nil {
@@ -76,7 +94,7 @@ func (d *device) wrong(err error) {
 }
 
 // take applies a frame. first says that nothing came before it on this connection.
-func (d *device) take(frame []byte, first bool) error {
+func (d *Device) take(frame []byte, first bool) error {
 	var f struct {
 		Type           string
 		Cart           *schemas.Cart
@@ -108,38 +126,38 @@ func (d *device) take(frame []byte, first bool) error {
 	return nil
 }
 
-// shows returns nil once the device shows the cart.
-func (d *device) shows(want schemas.Cart) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.known {
-		return fmt.Errorf("a device of %s on %s has seen nothing", d.user, d.addr)
-	}
-	if err := same(d.cart, want); err != nil {
-		return fmt.Errorf("a device of %s on %s: %w", d.user, d.addr, err)
-	}
-	return nil
-}
-
-// at is the version that the device shows, 0 for nothing yet.
-func (d *device) at() int64 {
+// Version is the one that the device shows, 0 for nothing yet.
+func (d *Device) Version() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.cart.Version
 }
 
-// broken is the first thing that the device was sent and must not be.
-func (d *device) broken() error {
+// Shows returns nil once the device shows the cart.
+func (d *Device) Shows(want schemas.Cart) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fault != nil {
-		return fmt.Errorf("a device of %s on %s: %w", d.user, d.addr, d.fault)
+	if !d.known {
+		return fmt.Errorf("a device of %s on %s has seen nothing", d.User, d.Addr)
+	}
+	if err := Same(d.cart, want); err != nil {
+		return fmt.Errorf("a device of %s on %s: %w", d.User, d.Addr, err)
 	}
 	return nil
 }
 
-// same compares what two carts hold, whatever epoch they are shown under.
-func same(got, want schemas.Cart) error {
+// Fault is the first thing that the device was sent and must not be.
+func (d *Device) Fault() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fault != nil {
+		return fmt.Errorf("a device of %s on %s: %w", d.User, d.Addr, d.fault)
+	}
+	return nil
+}
+
+// Same compares what two carts hold, whatever epoch they are shown under.
+func Same(got, want schemas.Cart) error {
 	shown := got.Epoch
 	got.Epoch = want.Epoch
 	if a, b := string(schemas.EncodeCart(got)), string(schemas.EncodeCart(want)); a != b {
