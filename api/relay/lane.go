@@ -19,6 +19,15 @@ const (
 	failedReadMax = time.Second
 )
 
+// A read that brings crowd entries tells of many changes at once, as where a book's price changes in all carts. For
+// crowdedFor after it there is a pause between reads: what others change meanwhile then goes with the crowd, where each
+// change would cost a read and a request of its own, just while the machine has least to spare.
+const (
+	crowd      = 50
+	crowdedFor = 50 * time.Millisecond
+	crowdPause = 3 * time.Millisecond
+)
+
 // lane is the shards that are read together, and waits for none of another lane.
 type lane struct {
 	relay *Relay
@@ -34,6 +43,7 @@ type lane struct {
 // read reads what belongs to this instance and sends it, until ctx ends.
 func (l *lane) read(ctx context.Context) {
 	failures := 0
+	var crowded time.Time // when a crowd was read last
 	for ctx.Err() == nil {
 		cursors, wait, limit := l.plan(time.Now())
 		if len(cursors) == 0 {
@@ -56,8 +66,17 @@ func (l *lane) read(ctx context.Context) {
 			l.relay.Logger.InfoContext(ctx, "outboxes can be read again", "shard", cursors[0].Shard, "shards", len(cursors), "failures", failures)
 		}
 		failures = 0
+		entries := 0
 		for _, b := range batches {
 			l.received(ctx, b)
+			entries += len(b.Entries)
+		}
+		now := time.Now()
+		if entries >= crowd {
+			crowded = now
+		}
+		if now.Sub(crowded) < crowdedFor {
+			sleep(ctx, crowdPause)
 		}
 	}
 }

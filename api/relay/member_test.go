@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,5 +214,41 @@ func TestABusyOutboxIsTrimmedOnceInAWhile(t *testing.T) {
 		if n := s.left(); n > 0 {
 			t.Errorf("%d entries left by who drained", n)
 		}
+	})
+}
+
+func TestChangesGoWithACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, s := newKafka(t), newServer(8)
+		o := s.connect()
+		i := start(t, "a", k, o)
+		within(t, time.Second, "owned", func() bool { return i.value(t, "owned_shards") == 8 })
+		change := func(v int) {
+			for n := range 1000 {
+				s.add(entry("u1", v*1000+n, 100))
+				time.Sleep(time.Millisecond)
+			}
+		}
+		before := o.count("read")
+		change(0)
+		alone := o.count("read") - before
+		var crowding sync.WaitGroup
+		crowding.Go(func() {
+			for n := range 100 {
+				var many []schemas.OutboxEntry
+				for _, u := range users(100) {
+					many = append(many, entry("crowd-"+u, n+1, 100))
+				}
+				s.add(many...)
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		before = o.count("read")
+		change(1)
+		crowding.Wait()
+		if crowded := o.count("read") - before; alone < 900 || crowded > 400 {
+			t.Errorf("%d reads for 1,000 changes alone, %d with a crowd of 100 each 10 ms", alone, crowded)
+		}
+		within(t, time.Second, "outbox empty", func() bool { return s.left() == 0 })
 	})
 }
