@@ -110,19 +110,18 @@ func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, 
 	if block == 0 {
 		args.Block = -1 // Redis would wait for ever
 	}
-	var ids []string
-	byKey := make(map[string]int, len(cursors))
-	var batches []schemas.OutboxBatch
+	n := len(cursors)
+	keys, ids := make([]string, 0, 2*n), make([]string, 0, n)
+	places := make([]int, 0, n) // of the keys' batches
+	batches := make([]schemas.OutboxBatch, 0, n)
 	for _, c := range cursors {
 		l := s.shards[c.Shard].current.Load()
 		if l == nil || c.Generation != "" && c.Generation != l.String() {
 			batches = append(batches, schemas.OutboxBatch{Shard: c.Shard, Err: fmt.Errorf("outbox of shard %d: %w", c.Shard, errFenced)})
 			continue
 		}
-		key := s.nodes.outbox(c.Shard)
-		byKey[key] = len(batches)
+		keys, places = append(keys, s.nodes.outbox(c.Shard)), append(places, len(batches))
 		batches = append(batches, schemas.OutboxBatch{Shard: c.Shard, Generation: l.String()})
-		args.Streams = append(args.Streams, key)
 		if c.After == "" {
 			c.After = "0"
 		}
@@ -134,7 +133,7 @@ func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, 
 	if len(ids) == 0 {
 		return batches, nil
 	}
-	args.Streams = append(args.Streams, ids...)
+	args.Streams = append(keys, ids...)
 	client, err := s.blocking.node(ctx, cursors[0].Shard)
 	if err != nil {
 		return nil, err
@@ -144,8 +143,14 @@ func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, 
 		s.blocking.moved(ctx, err)
 		return nil, fmt.Errorf("read outboxes: %w", err)
 	}
-	for _, stream := range streams {
-		b := &batches[byKey[stream.Stream]]
+	at := 0
+	for _, stream := range streams { // they come in the order of the keys, without those that have nothing
+		for tries := 0; keys[at] != stream.Stream; at = (at + 1) % len(keys) {
+			if tries++; tries > len(keys) {
+				return nil, fmt.Errorf("read outboxes: nobody asked for %s", stream.Stream)
+			}
+		}
+		b := &batches[places[at]]
 		b.Entries, b.Err = s.entries(stream.Messages)
 	}
 	return batches, nil
