@@ -86,6 +86,12 @@ func (f *fanout) close() {
 	f.probe.close()
 }
 
+// reprice gives the book a new price.
+func (f *fanout) reprice(ctx context.Context, price int) error {
+	_, err := request(ctx, http.MethodPatch, "http://"+f.api.addr+"/v1/books/"+bestseller, f.boss, fmt.Sprintf(`{"unitPrice":%d}`, price))
+	return err
+}
+
 // change gives the book a new price and waits until every cart has it. It returns carts a second.
 func (f *fanout) change(ctx context.Context, price int) (float64, error) {
 	before, err := f.changed(ctx)
@@ -93,9 +99,15 @@ func (f *fanout) change(ctx context.Context, price int) (float64, error) {
 		return 0, err
 	}
 	began := time.Now()
-	if _, err := request(ctx, http.MethodPatch, "http://"+f.api.addr+"/v1/books/"+bestseller, f.boss, fmt.Sprintf(`{"unitPrice":%d}`, price)); err != nil {
+	if err := f.reprice(ctx, price); err != nil {
 		return 0, err
 	}
+	took, err := f.followed(ctx, before, f.carts, began)
+	return float64(f.carts) / took.Seconds(), err
+}
+
+// followed waits until that many carts have changed since booksync had changed before, and returns how long after began.
+func (f *fanout) followed(ctx context.Context, before float64, carts int, began time.Time) (time.Duration, error) {
 	for {
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return 0, err
@@ -105,10 +117,10 @@ func (f *fanout) change(ctx context.Context, price int) (float64, error) {
 		switch {
 		case err != nil:
 			return 0, err
-		case now-before >= float64(f.carts):
-			return float64(f.carts) / took.Seconds(), nil
+		case now-before >= float64(carts):
+			return took, nil
 		case took > fanoutWithin:
-			return 0, fmt.Errorf("%.0f of %d carts changed in %v", now-before, f.carts, took)
+			return 0, fmt.Errorf("%.0f of %d carts changed in %v", now-before, carts, took)
 		}
 	}
 }
