@@ -1,8 +1,9 @@
 package schemas
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"strconv"
 )
 
@@ -69,6 +70,10 @@ func (b BookChanged) Headers(traceParent string) []Header {
 // NewTraceParent returns a W3C trace context of a new, unsampled trace.
 func NewTraceParent() string {
 	var b [24]byte
-	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
-	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-00"
+	for i := 0; i < len(b); i += 8 {
+		binary.NativeEndian.PutUint64(b[i:], rand.Uint64()) //nolint:gosec // it tells requests apart and guards nothing
+	}
+	text := append(make([]byte, 0, 55), "00-"...)
+	text = append(hex.AppendEncode(text, b[:16]), '-')
+	return string(append(hex.AppendEncode(text, b[16:]), "-00"...))
 }

@@ -43,7 +43,7 @@ func availabilityCode(a schemas.Availability) string {
 
 // facts returns what a line needs to know about a book.
 func facts(b schemas.Book) string {
-	return fmt.Sprintf("%d %d %s %s", b.Version, b.UnitPrice, availabilityCode(b.Status), plain(b.Title))
+	return strconv.FormatInt(b.Version, 10) + " " + strconv.FormatInt(b.UnitPrice, 10) + " " + availabilityCode(b.Status) + " " + plain(b.Title)
 }
 
 // reader takes space-separated fields off a string and remembers the first that was wrong.

@@ -138,7 +138,7 @@ func cartRequest(c *gin.Context, who token.Claims, f *faults) cart.Request {
 
 // address returns the token's mail address, "" for what can't be one: mails to it could only fail.
 func address(claim string) string {
-	if len(claim) > 254 || strings.ContainsFunc(claim, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+	if claim == "" || len(claim) > 254 || strings.ContainsFunc(claim, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return ""
 	}
 	if a, err := mail.ParseAddress(claim); err != nil || a.Address != claim {
@@ -155,6 +155,9 @@ func pathID(c *gin.Context, f *faults) string {
 	return id
 }
 
+// noStore is shared by all answers: whoever adds to a header's values copies them.
+var noStore = []string{"no-store"}
+
 // changed answers a mutation. The same result always gives the same bytes.
 func changed(c *gin.Context, r cart.Result, err error) error {
 	if err != nil {
@@ -162,7 +165,7 @@ func changed(c *gin.Context, r cart.Result, err error) error {
 	}
 	h := c.Writer.Header()
 	h["Etag"] = []string{cartTag(r.Change.Epoch, r.Change.Version)}
-	h["Cache-Control"] = []string{"no-store"}
+	h["Cache-Control"] = noStore
 	if r.Replayed {
 		h["Idempotent-Replayed"] = []string{"true"}
 	}

@@ -49,10 +49,13 @@ func (o Origins) allow(origin, host string) bool {
 		slices.ContainsFunc(o, func(one string) bool { return strings.EqualFold(one, origin) })
 }
 
+// varyOrigin is shared by all answers: whoever adds to a header's values copies them.
+var varyOrigin = []string{"Origin"}
+
 // cors says in the answer's header whether the page that asks may read it, and reports whether all that is asked is that.
 func (s *server) cors(c *gin.Context) (preflight bool) {
 	h := c.Writer.Header()
-	h["Vary"] = []string{"Origin"}
+	h["Vary"] = varyOrigin
 	origin := c.Request.Header.Get("Origin")
 	if origin == "" {
 		return false
