@@ -16,7 +16,9 @@ func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
 	if err := run(t.Context(), []string{"-rounds", "1", "-seconds", "0.3", "-carts", "2000", "-scale", "0.01", "-profile", profile}, &out, &said); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
-	for _, want := range []string{"cores", "64 connections, Idempotency-Key", "api / bare", "500 lines / 1 line", "kept answer", "304", "kafka − redis", "socket / SPUBLISH", "fan-out / quiet", "Kafka cores"} {
+	for _, want := range []string{"cores", "64 connections, Idempotency-Key", "api / bare", "500 lines / 1 line", "kept answer", "304", "kafka − redis", "socket / SPUBLISH", "fan-out / quiet", "Kafka cores",
+		"relay / produce", "XADD / produce", "10 hot users / raw", "nothing to heal / read all", "all stale / replace all", "adds meanwhile / adds alone",
+		"tail / read tail", "loss / read all", "opened/s", "a cart of 5 lines / a hash of 5 fields"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}
