@@ -14,7 +14,7 @@ import (
 
 const (
 	// busyShare of a core: a Redis that works as much for others has callers.
-	busyShare = 0.05
+	busyShare = 0.1
 	// Redis is looked at each lookEvery, for lookFor in which a run asks it nothing.
 	lookEvery = 500 * time.Millisecond
 	lookFor   = 20 * time.Millisecond
