@@ -75,7 +75,7 @@ const (
 	scripts
 )
 
-// sources are the files that make up each script, in order.
+// sources are the files that make up each script after guard.lua, in order.
 var sources = [scripts][]string{
 	scriptAdd:         {"cart", "mutation", "facts", "line", "add"},
 	scriptSet:         {"cart", "mutation", "facts", "line", "set"},
@@ -103,7 +103,7 @@ var sources = [scripts][]string{
 var bodies = func() (out [scripts]string) {
 	for s, files := range sources {
 		var b strings.Builder
-		for _, f := range files {
+		for _, f := range append([]string{"guard"}, files...) {
 			text, err := luaFiles.ReadFile("lua/" + f + ".lua")
 			if err != nil {
 				panic(err) // embedded: the build would have failed

@@ -164,3 +164,25 @@ func TestARestoredCartIsIdleSinceItsLastChange(t *testing.T) {
 		t.Fatalf("%+v, %v: a reminder is no change", v, err)
 	}
 }
+
+func TestTheNewestAddressStands(t *testing.T) {
+	s, ctx := idleSetup(t), t.Context()
+	add := func(r cart.Request) error { _, err := s.Add(ctx, r, "emma", 1); return err }
+	clearing := func(r cart.Request) error { _, err := s.Clear(ctx, r); return err }
+	for i, step := range []struct {
+		change      func(cart.Request) error
+		email, want string
+	}{
+		{add, "", ""}, {add, "one@example.com", "one@example.com"}, {add, "one@example.com", "one@example.com"},
+		{add, "", "one@example.com"}, {add, "two@example.com", "two@example.com"},
+		{clearing, "two@example.com", "two@example.com"}, {add, "one@example.com", "one@example.com"},
+		{clearing, "two@example.com", "two@example.com"},
+	} {
+		if err := step.change(cart.Request{User: "u1", Email: step.email}); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := s.Contact(ctx, "u1"); err != nil || c.Email != step.want {
+			t.Fatalf("after step %d it is %q (%v), want %q", i, c.Email, err, step.want)
+		}
+	}
+}

@@ -5,7 +5,7 @@ var mutants = []mutant{
 	// --- The cart and its outbox
 	{
 		name: "skip-fence", breaks: "scripts of an older generation go on changing carts",
-		edits:  []edit{{"api/cart/lua/cart.lua", "if state ~= READY and state ~= LOST then return 'fenced' end", "if not state then return 'fenced' end"}},
+		edits:  []edit{{"api/cart/lua/guard.lua", "if state ~= READY and state ~= LOST then return 'fenced' end", "if not state then return 'fenced' end"}},
 		caught: catcher{folder: "api/cart", test: "TestAProcessThatMissedANewGenerationFollowsIt"},
 	},
 	{

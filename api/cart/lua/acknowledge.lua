@@ -1,7 +1,7 @@
 -- acknowledge says that the user has seen the line's price: its previous price goes. A price that is newer still than
 -- the one seen becomes the line's, with the seen one as previous.
 
-local stored = call('HMGET', cart, '*', book)
+local stored = find(book)
 local refused = open(stored[1])
 if refused then return refused end
 if not stored[2] then return 'line-not-found' end

@@ -26,14 +26,13 @@ for i = 9, #ARGV, 2 do
   call('ZADD', tag .. 'b', 0, book)
   call('HSET', tag .. 'w', book, '')
 end
-local new = version == 0
-if new then index('i', tonumber(ARGV[8]), tonumber(string.match(ARGV[7], '%d+$'))) end
+if version == 0 then -- the copy's last change stands for the user's own
+  index('i', tonumber(ARGV[8]), tonumber(string.match(ARGV[7], '%d+$')))
+  call('HSET', cart, '=', ARGV[7])
+end
 local a, q, l = string.match(ARGV[6], '^(%d+) (%d+) (%d+)$')
 amount, quantity, lines, seq = tonumber(a), tonumber(q), tonumber(l), #items + 1
-local last = new and ARGV[7] or own == '-' and ARGV[4] .. ' ' .. updated
-version = math.max(version, tonumber(ARGV[5]))
-commit('restored', '1', table.concat(items))
-if last then call('HSET', cart, '=', last) end
+commit('restored', '1', table.concat(items), nil, nil, tonumber(ARGV[5]))
 for i = 9, #ARGV, 2 do call('HSET', cart, ARGV[i], ARGV[i + 1]) end
 for i = 1, #stored, 2 do
   local book = stored[i]

@@ -6,35 +6,33 @@
 --       4 offset in the shard's partition, negative for none
 -- returns {owner or "", token, member, …} or "fenced". The clock is the server's.
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 local me, wish, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - ttl))
+call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - ttl))
 if wish == 'quit' then
-  redis.call('ZREM', KEYS[3], me)
+  call('ZREM', KEYS[3], me)
 else
-  redis.call('ZADD', KEYS[3], string.format('%.0f', now), me)
+  call('ZADD', KEYS[3], string.format('%.0f', now), me)
 end
 local owner, token = '', '0'
-local lease = redis.call('GET', KEYS[2])
+local lease = call('GET', KEYS[2])
 if lease then owner, token = string.match(lease, '^(%S+) (%d+)$') end
 if owner == me then
   if wish == 'take' then
-    redis.call('PEXPIRE', KEYS[2], ttl)
+    call('PEXPIRE', KEYS[2], ttl)
   else
-    redis.call('DEL', KEYS[2])
+    call('DEL', KEYS[2])
     owner = ''
   end
 elseif owner == '' and wish == 'take' then
-  owner, token = me, string.format('%.0f', redis.call('INCR', KEYS[4]))
-  redis.call('SET', KEYS[2], me .. ' ' .. token, 'PX', ttl)
+  owner, token = me, string.format('%.0f', call('INCR', KEYS[4]))
+  call('SET', KEYS[2], me .. ' ' .. token, 'PX', ttl)
 end
-if owner == me and string.sub(ARGV[4], 1, 1) ~= '-' and redis.call('GET', KEYS[5]) ~= ARGV[4] then
-  redis.call('SET', KEYS[5], ARGV[4])
+if owner == me and string.sub(ARGV[4], 1, 1) ~= '-' and call('GET', KEYS[5]) ~= ARGV[4] then
+  call('SET', KEYS[5], ARGV[4])
 end
-local reply = redis.call('ZRANGE', KEYS[3], 0, -1)
+local reply = call('ZRANGE', KEYS[3], 0, -1)
 table.insert(reply, 1, token)
 table.insert(reply, 1, owner)
 return reply

@@ -1,5 +1,4 @@
--- cart.lua stands before every script that changes carts. Before it stand G (the generation's number), READY and LOST
--- (what the generation's key holds), as strings.
+-- cart.lua stands between guard.lua and every script that changes carts.
 --
 -- KEYS  1 generation, 3 outbox
 --
@@ -18,10 +17,6 @@
 
 -- A number that is only passed on stays a string, since turning one into the other costs more than most commands do.
 -- Concatenation keeps 14 digits and takes twice as long as format's %d.
-
-local call = redis.call
-local state = call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 
 local tag = string.sub(KEYS[1], 1, -2)
 
@@ -87,8 +82,8 @@ end
 
 -- commit writes the indexes, the outbox entry, the head and, where one is given, the line. It returns the entry's id and
 -- the change. The indexes' keys were not declared: while a cluster moves the slot, one that isn't here fails the script,
--- so they come first. An entry too much is harmless.
-local function commit(kind, whole, items, book, line)
+-- so they come first. An entry too much is harmless. over, where it is given, is a version that the next one exceeds, too.
+local function commit(kind, whole, items, book, line, over)
   local at, before, was = tonumber(now), version > 0 and tonumber(updated), own
   if before and before >= at then at = before else updated = now end
   index('d', 30000, at, before)
@@ -98,7 +93,7 @@ local function commit(kind, whole, items, book, line)
   elseif was == '-' then
     own = 'o'
   end
-  local number, sums = string.format('%s %d ', G, version + 1), totals()
+  local number, sums = string.format('%s %d ', G, (over and math.max(over, version) or version) + 1), totals()
   local change = number .. kind .. ' ' .. whole .. ' ' .. updated .. ' ' .. sums .. items
   local id = call('XADD', KEYS[3], G .. '-*', 'cart', user .. ' ' .. meta .. ' ' .. change)
   local head = number .. sums .. ' ' .. seq .. ' ' .. updated .. ' ' .. string.sub(id, #G + 2) .. ' ' .. own

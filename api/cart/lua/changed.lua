@@ -4,8 +4,6 @@
 -- KEYS  1 generation, 2 changed carts
 -- ARGV  1 begin of the newest window (ms), 2 most users
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
-local users = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+local users = call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 table.insert(users, 1, 'ok')
 return users

@@ -1,5 +1,6 @@
 -- clear drops every line. Its cost grows with their number.
 
+if mail ~= '' and call('HGET', cart, '+') == mail then mail = '' end
 local refused = open(call('HGET', cart, '*'))
 if refused then return refused end
 if lines == 0 then return unchanged('cleared', '1', '') end

@@ -29,6 +29,14 @@ end
 user, cart, meta, now = ARGV[1], KEYS[2], ARGV[2], ARGV[3]
 mine, mail, width = true, ARGV[7], tonumber(ARGV[8])
 
+-- find returns the head and a book's line. An address that the cart has already isn't written again.
+local function find(book)
+  if mail == '' then return call('HMGET', cart, '*', book) end
+  local stored = call('HMGET', cart, '*', book, '+')
+  if stored[3] == mail then mail = '' end
+  return stored
+end
+
 -- open reads the head; it answers what stands in the way of a mutation, or nil.
 local function open(head)
   if not load(head) then return 'restore' end

@@ -2,8 +2,6 @@
 --
 -- KEYS  1 generation, 2 cart
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
-local fields = redis.call('HGETALL', KEYS[2])
+local fields = call('HGETALL', KEYS[2])
 if #fields == 0 and state == LOST then return 'restore' end
 return fields

@@ -1,6 +1,6 @@
 -- remove drops a line.
 
-local stored = call('HMGET', cart, '*', book)
+local stored = find(book)
 local refused = open(stored[1])
 if refused then return refused end
 if not stored[2] then return 'line-not-found' end

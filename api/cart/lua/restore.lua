@@ -7,20 +7,18 @@
 --       line, …
 -- returns "ok", "fenced", or "overtaken" where the generation is another
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 if string.sub(state, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return 'overtaken' end
-if redis.call('EXISTS', KEYS[2]) == 1 then return 'ok' end
+if call('EXISTS', KEYS[2]) == 1 then return 'ok' end
 local tag, user = string.sub(KEYS[1], 1, -2), ARGV[2]
-redis.call('HSET', KEYS[2], '*', ARGV[3])
+call('HSET', KEYS[2], '*', ARGV[3])
 if ARGV[4] ~= '' then
-  redis.call('HSET', KEYS[2], '=', ARGV[4])
-  redis.call('ZADD', tag .. 'i', ARGV[5], user)
+  call('HSET', KEYS[2], '=', ARGV[4])
+  call('ZADD', tag .. 'i', ARGV[5], user)
 end
 for i = 6, #ARGV, 2 do
-  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-  redis.call('ZADD', tag .. 'u:' .. ARGV[i], 0, user)
-  redis.call('ZADD', tag .. 'b', 0, ARGV[i])
-  redis.call('HSET', tag .. 'w', ARGV[i], '')
+  call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  call('ZADD', tag .. 'u:' .. ARGV[i], 0, user)
+  call('ZADD', tag .. 'b', 0, ARGV[i])
+  call('HSET', tag .. 'w', ARGV[i], '')
 end
 return 'ok'

@@ -2,7 +2,7 @@
 --
 -- ARGV  10 quantity, 11 most of one line, 12 most lines, 13 facts that the caller knows, or ""
 
-local stored = call('HMGET', cart, '*', book)
+local stored = find(book)
 local refused = open(stored[1])
 if refused then return refused end
 

@@ -5,12 +5,10 @@
 --       after it, 5 PUBLISH or SPUBLISH, 6 channel
 -- returns "ok", "fenced", or "lease" where generation or lease are another's
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 if string.sub(state, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return 'lease' end
-local lease = redis.call('GET', KEYS[2])
+local lease = call('GET', KEYS[2])
 if not lease or string.match(lease, '%d+$') ~= ARGV[2] then return 'lease' end
-redis.call('XTRIM', KEYS[3], 'MINID', '=', ARGV[4])
-redis.call('SET', KEYS[4], ARGV[3])
-redis.call(ARGV[5], ARGV[6], G .. ' ' .. ARGV[3])
+call('XTRIM', KEYS[3], 'MINID', '=', ARGV[4])
+call('SET', KEYS[4], ARGV[3])
+call(ARGV[5], ARGV[6], G .. ' ' .. ARGV[3])
 return 'ok'

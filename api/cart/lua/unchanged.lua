@@ -4,11 +4,9 @@
 -- ARGV  1 begin of the newest window that the caller looked at (ms), then users
 -- returns "ok" or "fenced"
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 local newest = tonumber(ARGV[1])
 for i = 2, #ARGV do
-  local at = redis.call('ZSCORE', KEYS[2], ARGV[i])
-  if at and tonumber(at) <= newest then redis.call('ZREM', KEYS[2], ARGV[i]) end
+  local at = call('ZSCORE', KEYS[2], ARGV[i])
+  if at and tonumber(at) <= newest then call('ZREM', KEYS[2], ARGV[i]) end
 end
 return 'ok'

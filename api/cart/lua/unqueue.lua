@@ -4,8 +4,6 @@
 -- ARGV  1 book, or "*" for the refresh, 2 what it holds, "" for whatever that is
 -- returns "ok" or "fenced"
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
-if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 'ok' end
-if ARGV[2] == '' or redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[2], ARGV[1]) end
+if KEYS[3] and call('EXISTS', KEYS[3]) == 1 then return 'ok' end
+if ARGV[2] == '' or call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then call('HDEL', KEYS[2], ARGV[1]) end
 return 'ok'

@@ -5,9 +5,7 @@
 -- KEYS  1 generation, 2 queue of walks
 -- ARGV  1 most books
 
-local state = redis.call('GET', KEYS[1])
-if state ~= READY and state ~= LOST then return 'fenced' end
 if state == LOST then return {''} end
-local refresh = redis.call('HGET', KEYS[2], '*')
+local refresh = call('HGET', KEYS[2], '*')
 if refresh then return {refresh} end
-return {'', unpack(redis.call('HRANDFIELD', KEYS[2], ARGV[1]))}
+return {'', unpack(call('HRANDFIELD', KEYS[2], ARGV[1]))}
