@@ -1,0 +1,134 @@
+package recovery_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"cartstream/api/cart"
+	"cartstream/schemas"
+)
+
+func TestAShardWhoseOffsetIsNotInTheLog(t *testing.T) {
+	for claim, c := range map[string]struct {
+		change func(t *testing.T, d *tailed)
+		want   int64
+	}{
+		"reads one from its beginning that ends before it": {func(t *testing.T, d *tailed) {
+			d.produce(t, d.change("u1", 3, schemas.ItemSet, 7), "", "")
+			d.relayedTo(t, 100)
+		}, 3},
+		"reads all of one where it knows none": {func(t *testing.T, d *tailed) {
+			d.produce(t, d.change("u1", 3, schemas.ItemSet, 7), "", "")
+			d.relayedTo(t, 2)
+			if err := d.redis.Del(t.Context(), d.keysOf(t, "*:e")...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}, 3},
+		"needs nothing of one that begins and ends after it": {func(t *testing.T, d *tailed) {
+			d.relayedTo(t, 0)
+			var to kadm.Offsets
+			to.AddOffset(d.topic, d.partition("u1"), 2, -1)
+			if _, err := d.admin.DeleteRecords(t.Context(), to); err != nil {
+				t.Fatal(err)
+			}
+		}, 2},
+		"reads one from where it begins after it": {func(t *testing.T, d *tailed) {
+			d.relayedTo(t, 0)
+			var to kadm.Offsets
+			to.AddOffset(d.topic, d.partition("u1"), 2, -1)
+			if _, err := d.admin.DeleteRecords(t.Context(), to); err != nil {
+				t.Fatal(err)
+			}
+			d.produce(t, d.change("u1", 3, schemas.ItemSet, 7), "", "")
+		}, 3},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			d := setupTail(t)
+			before, err := d.store.Get(t.Context(), "u1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.change(t, d)
+			d.forgets(t)
+			eventually(t, "the cart", d.served(t, "u1", c.want))
+			eventually(t, "under another generation", func() error {
+				v, err := d.store.Get(t.Context(), "u1")
+				if err == nil && v.Generation == before.Generation {
+					err = errors.New("the same")
+				}
+				return err
+			})
+		})
+	}
+}
+
+func TestATopicThatIsGoneIsWaitedFor(t *testing.T) {
+	d := setupTail(t)
+	if _, err := d.admin.DeleteTopics(t.Context(), d.topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "that it is gone", func() error {
+		topics, err := d.admin.ListTopics(t.Context(), d.topic)
+		if err == nil && topics.Has(d.topic) {
+			err = errors.New("it is there")
+		}
+		return err
+	})
+	d.forgets(t)
+	eventually(t, "a word of it", func() error {
+		look(t, d.first)
+		return d.log.says(" is gone, of which ")()
+	})
+	eventually(t, "a refusal", d.refused(t, "u1"))
+	if _, err := d.admin.CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the cart as Redis has it", d.served(t, "u1", 2))
+}
+
+func TestWhatAnOvertakenRecoveryWritesIsRefused(t *testing.T) {
+	d := setupTail(t)
+	n := d.first.Nodes(t.Context())[0]
+	defer n.Close()
+	shard := d.store.ShardOf("u1")
+	g, state, _, err := n.Inspect(t.Context(), shard)
+	if err != nil || state != cart.Ready {
+		t.Fatalf("%v is %s (%v), want ready", g, state, err)
+	}
+	records, err := n.Records(t.Context(), []string{"u1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records["u1"].Apply(d.change("u1", 3, schemas.ItemSet, 7), "", "", time.Hour)
+	for claim, c := range map[string]struct {
+		generation cart.Generation
+		state      cart.State
+	}{
+		"under an older generation":     {cart.Generation{Number: g.Number - 1, Nonce: g.Nonce}, cart.Ready},
+		"of another at the same number": {cart.NewGeneration(g.Number), cart.Ready},
+		"once the shard is served":      {g, cart.Raising},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			for what, err := range map[string]error{
+				"a cart":         n.Bring(t.Context(), c.generation, c.state, []*cart.Record{records["u1"]}),
+				"what it holds":  n.Holds(t.Context(), shard, c.generation, c.state, 100),
+				"where it is":    n.Opened(t.Context(), shard, c.generation, c.state),
+				"that it opened": n.Swap(t.Context(), shard, c.generation, c.state, c.generation, cart.Ready),
+			} {
+				if !errors.Is(err, cart.ErrOvertaken) {
+					t.Errorf("%s: %v, want ErrOvertaken", what, err)
+				}
+			}
+		})
+	}
+	tails, err := n.Tails(t.Context(), []int{shard})
+	if err != nil || tails[shard] != 1 {
+		t.Errorf("it holds all up to %d (%v), want 1", tails[shard], err)
+	}
+	if v, err := d.store.Get(t.Context(), "u1"); err != nil || v.Version != 2 {
+		t.Errorf("version %d (%v), want 2", v.Version, err)
+	}
+}
