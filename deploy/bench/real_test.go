@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"cartstream/deploy/launch/scratch"
 )
 
 func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
@@ -26,12 +28,12 @@ func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
 	if text, err := os.ReadFile(profile); err != nil || len(text) == 0 {
 		t.Errorf("the profile has %d bytes: %v", len(text), err)
 	}
-	s, err := openScratch(t.Context(), &said)
+	s, err := scratch.Open(t.Context(), "bench", &said)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.close() }()
-	if others, _ := filepath.Glob(filepath.Join(filepath.Dir(s.dir), "*", "bin")); len(others) > 0 {
+	defer func() { _ = s.Close() }()
+	if others, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path), "*", "bin")); len(others) > 0 {
 		t.Errorf("left: %v", others)
 	}
 }
