@@ -130,8 +130,8 @@ func (s *Store) Sync(ctx context.Context, user string) error {
 func (s *Store) sync(ctx context.Context, w *write) {
 	view, err := s.carts.Get(ctx, w.user)
 	if errors.Is(err, cart.ErrLost) {
-		// Recovery brings the cart back from the document, and waits for this very consumer to have read all of Kafka:
-		// to wait for recovery would be to wait for ever.
+		// Recovery brings the cart back from this very document: nothing newer is to be had, and waiting would hold up
+		// the partition for nothing.
 		s.log.Warn("a change is missing of a cart that Redis lost", "user", w.user,
 			"changeEpoch", w.gap.Epoch, "changeVersion", w.gap.Version)
 		s.meter.syncs.WithLabelValues("lost").Inc()
