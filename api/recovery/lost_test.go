@@ -25,7 +25,7 @@ func setupLost(t *testing.T) *tailed {
 	return d
 }
 
-func (d *tailed) partition(user string) int32 { return int32(schemas.Partition(user, partitions)) } //nolint:gosec // Kafka numbers partitions so
+func (d *tailed) partition(user string) int32 { return int32(schemas.Partition(user, partitions)) }
 
 func TestALostCartComesBackThoughPersistDoesNotRun(t *testing.T) {
 	for claim, c := range map[string]struct {
