@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -115,7 +117,11 @@ func (l *load) linearizable(e *ending, lost []op, losses []time.Duration, f *fau
 		last := op{user: user, client: familySize, kind: get, result: answered, cart: e.carts[user], at: version{e.carts[user].Epoch, e.carts[user].Version}}
 		history = append(history, porcupine.Operation{ClientId: familySize, Input: last, Call: int64(e.read), Return: int64(e.read + time.Second)})
 		if result := porcupine.CheckOperationsTimeout(sequential, history, checkFor); result != porcupine.Ok {
-			f.add("the history of %s is %s: %s", user, result, describe(history))
+			why := ""
+			if f.n < keptFaults/3 { // else it isn't shown
+				why = describe(history, e.stories[user])
+			}
+			f.add("the history of %s is %s: %s", user, result, why)
 		}
 	}
 }
@@ -162,10 +168,46 @@ func dirty(o op, s *story, losses []time.Duration) bool {
 	return false
 }
 
-func describe(history []porcupine.Operation) string {
+// describe tells how far the calls can be explained, what the cart is then, and which calls can't follow.
+func describe(history []porcupine.Operation, s *story) string {
+	_, info := porcupine.CheckOperationsVerbose(sequential, history, checkFor)
+	var longest []int
+	for _, one := range slices.Concat(info.PartialLinearizations()...) {
+		if len(one) > len(longest) {
+			longest = one
+		}
+	}
+	const shown = 6
+	at, done, text := shelf{}, map[int]bool{}, ""
+	for i, n := range longest {
+		done[n] = true
+		_, at = history[n].Input.(op).step(at)
+		if i >= len(longest)-shown {
+			text += fmt.Sprintf("\n      %v %v", history[n].Input, history[n].Input.(op).told())
+		}
+	}
+	text += fmt.Sprintf("\n      comes to %d %v, and can't be followed by", at.at, at.quantities)
+	var left []op
+	for n, o := range history {
+		if !done[n] {
+			left = append(left, o.Input.(op))
+		}
+	}
+	slices.SortFunc(left, func(a, b op) int { return cmp.Compare(a.from, b.from) })
+	for _, o := range left[:min(shown, len(left))] {
+		text += fmt.Sprintf("\n      %v %v; Kafka has %v", o, o.told(), s.near(o.at))
+	}
+	return text
+}
+
+// told is what an answer shows of the cart.
+func (o op) told() string {
+	if o.kind == get {
+		return fmt.Sprint(quantities(o.cart))
+	}
 	text := ""
-	for _, o := range history {
-		text += fmt.Sprintf("\n      %v", o.Input)
+	for _, l := range o.change.Items {
+		text += fmt.Sprintf("%s: %d ", l.BookID, l.Quantity)
 	}
 	return text
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -60,16 +61,40 @@ func (st *strikes) refuseLetters() fault {
 	return f
 }
 
-// refuse makes a topic want more replicas in sync than there are.
+// refuse makes a topic want all three replicas in sync while one node is stopped, in order so that Kafka knows at once. It
+// can't be made to want more than it has: Kafka 4 then takes all that there are as enough.
 func (st *strikes) refuse(topic string) fault {
-	want := func(replicas string) func(context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := st.stack.admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{
-				{Op: kadm.SetConfig, Name: "min.insync.replicas", Value: &replicas}}, topic)
-			return err
+	node := st.stack.kafka.Nodes[st.random.IntN(kafkaNodes)]
+	want := func(ctx context.Context, replicas string) error {
+		_, err := st.stack.admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{
+			{Op: kadm.SetConfig, Name: "min.insync.replicas", Value: &replicas}}, topic)
+		return err
+	}
+	return fault{"a topic takes nothing", topic + " takes nothing", st.between(2*second, 5*second),
+		func(ctx context.Context) error {
+			if err := want(ctx, "3"); err != nil {
+				return err
+			}
+			if err := node.Stop(ctx); err != nil {
+				return err
+			}
+			return until(ctx, 30*second, func(ctx context.Context) error { return st.stack.short(ctx, topic) })
+		},
+		func(ctx context.Context) error { return errors.Join(want(ctx, "2"), node.Start(ctx)) }}
+}
+
+// short returns nil once no partition of the topic has all its replicas in sync.
+func (s *stack) short(ctx context.Context, topic string) error {
+	topics, err := s.admin().ListTopics(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for _, p := range topics[topic].Partitions {
+		if p.Err != nil || len(p.ISR) >= kafkaNodes {
+			return fmt.Errorf("%s/%d has %d replicas in sync: %w", topic, p.Partition, len(p.ISR), p.Err)
 		}
 	}
-	return fault{"a topic takes nothing", topic + " takes nothing", st.between(2*second, 5*second), want("4"), want("2")}
+	return nil
 }
 
 // --- MongoDB
