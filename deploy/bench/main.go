@@ -33,6 +33,7 @@ type options struct {
 type bench struct {
 	options
 	out, progress io.Writer
+	env           []string // of the product, besides what every benchmark needs
 	scratch       *scratch.Dir
 }
 
@@ -100,7 +101,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 func parse(args []string, complaints io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.IntVar(&o.rounds, "rounds", 9, "how often each side has its turn")
+	fs.IntVar(&o.rounds, "rounds", 7, "how often each side has its turn")
 	seconds := fs.Float64("seconds", 1.5, "how long one turn is measured")
 	fs.StringVar(&o.profile, "profile", "", "`file` for a CPU profile of the api, taken in a turn of its own at the end of add-item")
 	fs.IntVar(&o.carts, "carts", 100_000, "how many carts hold the book of book-fanout")

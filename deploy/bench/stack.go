@@ -54,8 +54,9 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 		"JWT_SECRET=" + secret, "LOG_FORMAT=text",
 		"RATE_LIMIT=1000000", // on, but never reached
 	}
+	s.env = append(s.env, b.env...)
 	var pprof string
-	if s.api, s.pprof, err = s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR", nil); err != nil {
+	if s.api, s.pprof, err = s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR"); err != nil {
 		return nil, err
 	}
 	b.say("profile: go tool pprof http://%s/debug/pprof/profile?seconds=10", s.pprof)
@@ -63,7 +64,7 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 		if consumers[0] == everyConsumer {
 			consumers = nil
 		}
-		if s.consumers, pprof, err = s.serve(ctx, "consumers", "OPS_ADDR", "CONSUMERS_PPROF_ADDR", nil, consumers...); err != nil {
+		if s.consumers, pprof, err = s.serve(ctx, "consumers", "OPS_ADDR", "CONSUMERS_PPROF_ADDR", consumers...); err != nil {
 			return nil, err
 		}
 		b.say("consumers: go tool pprof http://%s/debug/pprof/profile?seconds=10", pprof)
@@ -80,25 +81,16 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 // everyConsumer starts all that there are.
 const everyConsumer = "all"
 
-// serve starts the api or the consumers on free ports: what it serves and its pprof. extra goes into its environment.
-func (s *stack) serve(ctx context.Context, name, addrEnv, pprofEnv string, extra []string, args ...string) (_ *process, pprof string, err error) {
+// serve starts the api or the consumers on free ports: what it serves and its pprof.
+func (s *stack) serve(ctx context.Context, name, addrEnv, pprofEnv string, args ...string) (_ *process, pprof string, err error) {
 	ports, err := engine.FreePorts(2)
 	if err != nil {
 		return nil, "", err
 	}
 	addr, pprof := "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
 	env := append(slices.Clone(s.env), addrEnv+"="+addr, pprofEnv+"="+pprof)
-	p, err := s.launch(ctx, name, addr, append(env, extra...), args...)
+	p, err := s.launch(ctx, name, addr, env, args...)
 	return p, pprof, err
-}
-
-// anotherAPI starts one more api beside the first, with something else in its environment.
-func (s *stack) anotherAPI(ctx context.Context, extra ...string) (*process, error) {
-	p, _, err := s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR", extra)
-	if err != nil {
-		return nil, err
-	}
-	return p, p.ready(ctx)
 }
 
 // bare starts the bare handlers; calls is what the one that adds repeats, "" where nobody adds by it.
