@@ -133,8 +133,17 @@ func (b *bench) kept(ctx context.Context, s *stack) error {
 	if err := s.createBooks(ctx); err != nil {
 		return err
 	}
-	users, err := callers(b.sized(keptUsers))
+	all, err := callers(2 * b.sized(keptUsers))
 	if err != nil {
+		return err
+	}
+	users, others := all[:len(all)/2], all[len(all)/2:]
+	for i := range 5 { // what shards keep of a book, whoever has it
+		if err := s.addEach(ctx, others, bookID(i), i == 0); err != nil {
+			return err
+		}
+	}
+	if err := s.relayed(ctx); err != nil {
 		return err
 	}
 	r := redis.NewClient(&redis.Options{Addr: s.redis.Addr, MaxRetries: -1})
