@@ -101,7 +101,8 @@ func (l *load) linearizable(e *ending, lost []op, losses []time.Duration, f *fau
 				continue
 			}
 			if was, ok := first[user]; ok && blind(o, was, losses) {
-				if o.result != answered || !o.mutates() || e.stories[user].holds(o) != nil {
+				// What may have changed the cart stays: without it what came after can't be explained.
+				if !o.mutates() || o.result == refused || o.result == answered && e.stories[user].holds(o) != nil {
 					continue
 				}
 			}

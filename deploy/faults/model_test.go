@@ -18,6 +18,8 @@ func TestAHistory(t *testing.T) {
 	unsure := func(quantity int64, from time.Duration) op {
 		return op{user: userID(0), kind: add, book: 1, quantity: quantity, result: unknown, from: from}
 	}
+	late := unsure(4, 60)
+	late.to = 65
 	missing := op{user: userID(0), kind: remove, book: 1, result: refused, slug: "line-not-found", from: 30, to: 40}
 	for claim, c := range map[string]struct {
 		ops    []op
@@ -38,6 +40,8 @@ func TestAHistory(t *testing.T) {
 		"what was refused before a loss says nothing": {[]op{done(add, 2, 1, 2, 0, 10), missing}, cart(1, 2), []time.Duration{50}, nil, true},
 		"a change that is known to be lost is left out": {[]op{done(add, 2, 1, 2, 0, 10), done(add, 3, 2, 5, 20, 30)}, cart(1, 2), []time.Duration{50},
 			[]op{done(add, 3, 2, 5, 20, 30)}, true},
+		"a call of unknown outcome may have come also where others were lost": {[]op{done(add, 2, 1, 2, 0, 10), done(add, 3, 2, 5, 20, 30), late, done(add, 1, 3, 7, 110, 120)},
+			cart(3, 7), []time.Duration{50, 100}, []op{done(add, 3, 2, 5, 20, 30)}, true},
 		"all others are not": {[]op{done(add, 2, 1, 2, 0, 10), done(add, 3, 2, 5, 20, 30), done(add, 1, 3, 3, 60, 70)}, cart(3, 2), []time.Duration{50},
 			[]op{done(add, 3, 2, 5, 20, 30)}, false},
 	} {

@@ -14,9 +14,9 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "kafka", about: "Kafka's nodes killed and frozen, the network before them cut, slow and silent, topics that take nothing",
+		name: "kafka", about: "Kafka's nodes killed and frozen, the network before them cut, slow and silent, topics that take nothing, no place for letters",
 		strike: func(ctx context.Context, st *strikes) error {
-			return st.strike(ctx, 7, st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.outOfKafka, st.freezeKafka, st.killProduct)
+			return st.strike(ctx, 7, st.killKafka, st.troubleKafka, st.refuseTopic, st.fillSpools, st.outOfKafka, st.freezeKafka, st.killProduct)
 		},
 	},
 	{
@@ -77,8 +77,8 @@ var soak = scenario{
 	name: "soak", about: "everything for a long time", env: []string{"RECONCILE_EVERY=30s"},
 	strike: func(ctx context.Context, st *strikes) error {
 		for st.since() < st.until {
-			if err := st.strike(ctx, 16, st.killProduct, st.freezeProduct, st.restartProduct, st.poisonEvents,
-				st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.outOfKafka, st.freezeKafka,
+			if err := st.strike(ctx, 17, st.killProduct, st.freezeProduct, st.restartProduct, st.poisonEvents,
+				st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.fillSpools, st.outOfKafka, st.freezeKafka,
 				st.killRedis, st.troubleRedis, st.freezeRedis, st.killMongoDB, st.troubleMongoDB); err != nil {
 				return err
 			}
