@@ -292,3 +292,18 @@ func TestOneInstanceAtATimeLeadsANode(t *testing.T) {
 		t.Fatalf("the lease ends in %v, want a minute at most", left)
 	}
 }
+
+func TestAServerThatLacksOnlyThisReleasesScriptsIsGivenThem(t *testing.T) {
+	addr := enginetest.Redis(t)
+	g := raise(t, open(t, nil, addr), cart.Ready)
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	if err := errors.Join(client.ScriptFlush(t.Context()).Err(), // then what another release left: its marker
+		client.ScriptLoad(t.Context(), "return 'cartstream "+g.String()+"'").Err()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := open(t, nil, addr).Add(t.Context(), cart.Request{User: "u1"}, "emma", 1)
+	if err != nil || r.Change.Epoch != g.Number {
+		t.Fatalf("%+v, %v; want a change under epoch %d", r.Change, err, g.Number)
+	}
+}
