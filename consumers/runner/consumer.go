@@ -12,6 +12,8 @@ import (
 type Record[T any] struct {
 	*kgo.Record
 	Value T
+
+	held *bool // see Hold
 }
 
 // Consumer is a declared consumer: what it reads and what it does with it. The Runner does the rest.

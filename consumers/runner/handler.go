@@ -21,6 +21,7 @@ type process func(ctx context.Context, batch []*kgo.Record, wait pacing) (result
 type result struct {
 	produce []*kgo.Record
 	dead    []failure
+	held    []*kgo.Record // see Record.Hold
 }
 
 // pacing is how a batch waits between tries. An error ends the batch.
@@ -52,6 +53,7 @@ func (h handler[T]) process(ctx context.Context, records []*kgo.Record, wait pac
 		switch judge(err) {
 		case done:
 			res.produce = out
+			res.held = heldOf(batch)
 			return res, nil
 		case refused, rejected:
 			return h.singly(ctx, batch, res, wait)
@@ -71,7 +73,7 @@ func (h handler[T]) decodeAll(records []*kgo.Record, res *result) []Record[T] {
 			res.dead = append(res.dead, failure{record: rec, class: ClassUndecodable, err: err, attempts: 1, first: time.Now()})
 			continue
 		}
-		batch = append(batch, Record[T]{rec, value})
+		batch = append(batch, Record[T]{rec, value, new(bool)})
 	}
 	return batch
 }
@@ -143,6 +145,7 @@ func (h handler[T]) attempt(ctx context.Context, t *try[T], res *result, wait pa
 		switch judge(err) {
 		case done:
 			res.produce = append(res.produce, out...)
+			res.held = append(res.held, heldOf([]Record[T]{t.record})...)
 			return false, nil
 		case rejected:
 			res.dead = append(res.dead, t.failure(ClassRejected, err, t.attempts+1))
@@ -184,5 +187,19 @@ func (h handler[T]) call(ctx context.Context, batch []Record[T]) (out []*kgo.Rec
 			out, err = nil, panicked(p)
 		}
 	}()
+	for _, r := range batch {
+		*r.held = false
+	}
 	return h.handle(ctx, batch)
+}
+
+// heldOf returns the records that Handle held.
+func heldOf[T any](batch []Record[T]) []*kgo.Record {
+	var held []*kgo.Record
+	for _, r := range batch {
+		if *r.held {
+			held = append(held, r.Record)
+		}
+	}
+	return held
 }

@@ -124,7 +124,7 @@ func (t *transactor) publish(ctx context.Context, s *kgo.GroupTransactSession, a
 		return err, t.end(ctx, s, kgo.TryAbort, nil)
 	}
 	err = errOvertaken
-	fatal = t.end(kgo.PreTxnCommitFnContext(ctx, holding(at, offset)), s, kgo.TryCommit, func() {
+	fatal = t.end(kgo.PreTxnCommitFnContext(ctx, holding(map[place]kgo.EpochOffset{at: offset}, t.holds.at)), s, kgo.TryCommit, func() {
 		err = nil
 		for _, f := range res.dead {
 			t.parked(f)
@@ -134,15 +134,22 @@ func (t *transactor) publish(ctx context.Context, s *kgo.GroupTransactSession, a
 	return err, fatal
 }
 
-// holding adds the offset to what a transaction commits.
-func holding(at place, offset kgo.EpochOffset) func(*kmsg.TxnOffsetCommitRequest) error {
+// holding adds the offsets to what a transaction commits, but none behind a record that is held.
+func holding(offsets map[place]kgo.EpochOffset, h held) func(*kmsg.TxnOffsetCommitRequest) error {
 	return func(req *kmsg.TxnOffsetCommitRequest) error {
-		partition := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-		partition.Partition, partition.Offset, partition.LeaderEpoch = at.partition, offset.Offset, offset.Epoch
-		partition.Metadata = kmsg.StringPtr(req.MemberID)
-		topic := kmsg.NewTxnOffsetCommitRequestTopic()
-		topic.Topic, topic.Partitions = at.topic, append(topic.Partitions, partition)
-		req.Topics = append(req.Topics, topic)
-		return nil
+		for _, topic := range req.Topics {
+			for _, p := range topic.Partitions {
+				delete(offsets, place{topic.Topic, p.Partition})
+			}
+		}
+		for at, offset := range offsets {
+			partition := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			partition.Partition, partition.Offset, partition.LeaderEpoch = at.partition, offset.Offset, offset.Epoch
+			partition.Metadata = kmsg.StringPtr(req.MemberID)
+			topic := kmsg.NewTxnOffsetCommitRequestTopic()
+			topic.Topic, topic.Partitions = at.topic, append(topic.Partitions, partition)
+			req.Topics = append(req.Topics, topic)
+		}
+		return h.back(req)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // transact produces the records and the dead letters and commits them with the offsets, or none of it.
-func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) error {
+func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result, next held) error {
 	if err := s.Begin(); err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
@@ -20,8 +20,9 @@ func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, 
 		t.setAside(s.Client(), failed)
 		return t.end(ctx, s, kgo.TryAbort, nil)
 	}
-	return t.end(ctx, s, kgo.TryCommit, func() {
+	return t.end(kgo.PreTxnCommitFnContext(ctx, next.back), s, kgo.TryCommit, func() {
 		t.aside.done(got)
+		t.holds.committed(next)
 		for _, records := range got {
 			t.meter.records.Add(float64(len(records)))
 		}

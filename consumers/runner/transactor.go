@@ -21,6 +21,7 @@ type transactor struct {
 	heal    func(context.Context, *kgo.Record) ([]*kgo.Record, error)
 	id      string
 	aside   aside
+	holds   holds
 	avoid   time.Time // until then letters are the Parker's: the topic didn't take one
 	asked   chan asked
 	client  atomic.Pointer[kgo.Client] // of the session under way
@@ -49,6 +50,7 @@ func (t *transactor) session(ctx context.Context) error {
 	}
 	defer leave(ctx, s.Client())
 	defer t.aside.clear()
+	t.holds = holds{} // they come again, from the offset that was held back
 	t.client.Store(s.Client())
 	defer t.client.Store(nil)
 	for {
@@ -63,13 +65,22 @@ func (t *transactor) session(ctx context.Context) error {
 
 // turn is a round, which a letter that is to be replayed cuts short, and then that letter.
 func (t *transactor) turn(ctx context.Context, s *kgo.GroupTransactSession) error {
-	pollCtx, cancel := t.aside.due(ctx, s.Client())
+	if err := t.recheck(ctx, s); err != nil {
+		return err
+	}
+	pollCtx, stop := t.holds.within(ctx)
+	defer stop()
+	pollCtx, cancel := t.aside.due(pollCtx, s.Client())
 	defer cancel()
 	letters := t.listen(pollCtx, cancel)
 	fetches := s.PollRecords(pollCtx, t.batch)
 	cancel()
 	letter, found := <-letters
-	err := t.round(ctx, s, fetches)
+	// A pause may have come while the poll waited. Nothing is open here, and a rebalance doesn't wait for it.
+	err := t.gate.wait(ctx)
+	if err == nil {
+		err = t.round(ctx, s, fetches)
+	}
 	if !found {
 		return err
 	}
@@ -105,7 +116,8 @@ func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession, fet
 
 	hard, kill := withGrace(ctx, stopGrace)
 	defer kill()
-	res, failed, err := t.handleWithin(hard, ctx, got)
+	all := t.holds.join(got)
+	res, failed, err := t.handleWithin(hard, ctx, all)
 	if err != nil {
 		return err
 	}
@@ -116,7 +128,7 @@ func (t *transactor) round(ctx context.Context, s *kgo.GroupTransactSession, fet
 		t.setAside(s.Client(), failed)
 		return t.end(hard, s, kgo.TryAbort, nil)
 	}
-	return t.transact(hard, s, got, res)
+	return t.transact(hard, s, got, res, t.holds.after(all, res))
 }
 
 var errLeftBehind = errors.New("batch left behind")
@@ -183,6 +195,7 @@ func (t *transactor) handleEach(ctx, stopping context.Context, got polled) (resu
 			}
 			sum.produce = append(sum.produce, res.produce...)
 			sum.dead = append(sum.dead, res.dead...)
+			sum.held = append(sum.held, res.held...)
 		})
 	}
 	wg.Wait()
