@@ -4,6 +4,7 @@ package state
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -18,6 +19,10 @@ import (
 // readers is how many carts are read at once. They share pipelines.
 const readers = 64
 
+// settled is the age from which a difference between a change and Redis is no longer watched: by then a change that Redis
+// holds has long been relayed, and one that it doesn't was compared by the nightly sweep.
+const settled = 24 * time.Hour
+
 // Carts is where carts are read. A cart.Store is one.
 type Carts interface {
 	// Get returns the cart under the (epoch, version) of its own last change, or an error with schemas.ErrUnavailable
@@ -26,13 +31,14 @@ type Carts interface {
 }
 
 // Consumer publishes a user's cart after each change of it, in one transaction with its offsets. It publishes what Redis
-// holds only where that is the change's own version: what is newer will be published after its own change, and what is
-// older was lost and will be followed by a change under a higher epoch. So the topic never goes back, and its newest
-// record of a user ends as the user's cart.
+// holds only where that is the change's own version, so never what might still be lost. Where Redis holds another one, the
+// change is held until the cart's next change comes, which takes its place, or until Redis holds this very version (again):
+// it may lose a newer one that Kafka never had, and recovery may bring this one back, and neither emits anything. So the
+// topic never goes back, and its newest record of a user ends as the user's cart.
 func Consumer(carts Carts, reg prometheus.Registerer) runner.Transactional[schemas.CartChanged] {
 	records := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "cartstream_state_changes_total",
-		Help: "Changes after which the cart was published, or skipped because Redis held another version or a later change of the batch was the same cart's.",
+		Help: "Changes after which the cart was published, or not, because Redis held another version or a later change of the batch was the same cart's. A change that is held counts each time it is looked at.",
 	}, []string{"outcome"})
 	s := &state{carts: carts, published: records.WithLabelValues("published"), skipped: records.WithLabelValues("skipped")}
 	return runner.Transactional[schemas.CartChanged]{
@@ -47,6 +53,7 @@ func Consumer(carts Carts, reg prometheus.Registerer) runner.Transactional[schem
 type state struct {
 	carts              Carts
 	published, skipped prometheus.Counter
+	seen               seen
 }
 
 // handle returns the newest state of each cart that the batch changed.
@@ -63,6 +70,8 @@ func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartCh
 	reading, ctx := errgroup.WithContext(ctx)
 	reading.SetLimit(readers)
 	for _, i := range newest {
+		// A newer change that Kafka has was published or is held, or its turn comes.
+		overtaken := s.seen.overtaken(batch[i].Value)
 		reading.Go(func() error {
 			v, err := s.read(ctx, batch[i].Value.UserID)
 			if err != nil {
@@ -70,6 +79,8 @@ func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartCh
 			}
 			if c := batch[i].Value; v.Epoch == c.Epoch && v.Version == c.Version {
 				found[i] = record(v.Cart, traceParent(batch[i].Record))
+			} else if !overtaken && open(v, c) {
+				batch[i].Hold()
 			}
 			return nil
 		})
@@ -86,6 +97,15 @@ func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartCh
 	s.published.Add(float64(len(states)))
 	s.skipped.Add(float64(len(batch) - len(states)))
 	return states, nil
+}
+
+// open says that the change may still become the cart's newest, though Redis holds another one.
+func open(v cart.View, c schemas.CartChanged) bool {
+	newer := c.OccurredAt.Time
+	if v.UpdatedAt != nil && v.UpdatedAt.After(newer) {
+		newer = v.UpdatedAt.Time
+	}
+	return time.Since(newer) < settled
 }
 
 // heal publishes the cart of a record that nobody can read: its key still says whose it is.
