@@ -33,3 +33,5 @@ func TestOnARealKafkaTheOrderOfAKeyIsKeptAcrossRebalances(t *testing.T) {
 func TestOnARealKafkaEachRecordIsCopiedOnce(t *testing.T) { copiedOnce(t, realKafka(t), 1500) }
 
 func TestOnARealKafkaAReplayIsATransaction(t *testing.T) { replayedInATransaction(t, realKafka(t)) }
+
+func TestOnARealKafkaAHeldRecordHoldsItsOffset(t *testing.T) { heldBack(t, realKafka(t), true) }

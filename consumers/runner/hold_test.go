@@ -39,27 +39,30 @@ func TestAHeldRecordHoldsItsOffsetAndNobodyElse(t *testing.T) {
 	for claim, restart := range map[string]bool{"in a member that goes on": false, "across a restart": true} {
 		t.Run(claim, func(t *testing.T) {
 			t.Parallel()
-			k := newKafka(t, 1)
-			var released atomic.Bool
-			r := run(t, k, holder(&released))
-			k.write(t, 0, "a", "a0")
-			k.write(t, 0, "h", "h1")
-			k.write(t, 0, "h", "h2")
-			k.write(t, 0, "b", "b3")
-			until(t, "the others are done", func() bool { return k.has(t, "a0") && k.has(t, "b3") })
-			k.write(t, 0, "b", "b4")
-			until(t, "the next one, too", func() bool { return k.has(t, "b4") })
-			if at := k.committed("g", 0); at > 2 {
-				t.Fatalf("%d is committed, with the record at 2 held", at)
-			}
-			if restart {
-				r.stop()
-				run(t, k, holder(&released))
-			}
-			released.Store(true)
-			until(t, "it is done", func() bool { return k.has(t, "h2") && k.committed("g", 0) == 5 })
+			heldBack(t, newKafka(t, 1), restart)
 		})
 	}
+}
+
+func heldBack(t *testing.T, k *kafka, restart bool) {
+	var released atomic.Bool
+	r := run(t, k, holder(&released))
+	k.write(t, 0, "a", "a0")
+	k.write(t, 0, "h", "h1")
+	k.write(t, 0, "h", "h2")
+	k.write(t, 0, "b", "b3")
+	until(t, "the others are done", func() bool { return k.has(t, "a0") && k.has(t, "b3") })
+	k.write(t, 0, "b", "b4")
+	until(t, "the next one, too", func() bool { return k.has(t, "b4") })
+	if at := k.committed("g", 0); at > 2 {
+		t.Fatalf("%d is committed, with the record at 2 held", at)
+	}
+	if restart {
+		r.stop()
+		run(t, k, holder(&released))
+	}
+	released.Store(true)
+	until(t, "it is done", func() bool { return k.has(t, "h2") && k.committed("g", 0) == 5 })
 }
 
 func TestAReplayLeavesAHeldRecordsOffset(t *testing.T) {
