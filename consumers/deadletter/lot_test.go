@@ -218,12 +218,15 @@ func TestLettersOfOthersAreShownAndNotReplayed(t *testing.T) {
 		&kgo.Record{Topic: schemas.CartDLQ, Key: []byte("u3"), Headers: []kgo.RecordHeader{
 			{Key: runner.HeaderGroup, Value: []byte("persist")}, {Key: runner.HeaderID, Value: []byte("../escape")},
 		}})
+	for range 2 {
+		b.produce(&kgo.Record{Topic: schemas.CartDLQ, Key: []byte("u4"), Headers: []kgo.RecordHeader{{Key: runner.HeaderID, Value: []byte("-")}}})
+	}
 	l := b.one("group=reports")
 	if l.Topic != schemas.CartEvents || l.Partition != 3 || l.Offset != 42 || l.Attempts != 5 || l.UserID != "u1" || l.Status != deadletter.Parked ||
 		l.Verdict != nil || !strings.Contains(l.Error, "dlq.id is missing") {
 		t.Errorf("letter %+v", l)
 	}
-	await(t, "all are indexed", func() bool { return len(b.list("")) == 3 })
+	await(t, "all are indexed", func() bool { return len(b.list("")) == 4 })
 	for _, l := range b.list("") {
 		if strings.Contains(l.ID, "/") {
 			t.Errorf("id %q", l.ID)
@@ -237,7 +240,7 @@ func TestLettersOfOthersAreShownAndNotReplayed(t *testing.T) {
 		}
 	}
 	var sum deadletter.Summary
-	if status := b.call("POST", "/admin/dead-letters/replay", `{"filter":{}}`, &sum); status != 200 || sum.Matched != 3 || sum.Replayed != 0 {
+	if status := b.call("POST", "/admin/dead-letters/replay", `{"filter":{}}`, &sum); status != 200 || sum.Matched != 4 || sum.Replayed != 0 {
 		t.Errorf("replay of all: %d %+v", status, sum)
 	}
 	if status := b.call("POST", "/admin/dead-letters/"+l.ID+"/discard", `{"reason":"theirs"}`, nil); status != 200 {

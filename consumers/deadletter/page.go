@@ -26,8 +26,9 @@ const (
 	maxLimit     = 100
 )
 
-// marker is the id of a document that is no letter: it says that the index holds the whole topic.
-const marker = "-"
+// marker is the id of a document that is no letter: it says that the index holds the whole topic. No letter can have it: ids
+// that others write have no spaces.
+const marker = "the index is whole"
 
 // query is the filter, and never the marker.
 func (f Filter) query() bson.D {
