@@ -193,9 +193,11 @@ func (x *Index) Park(ctx context.Context, letters []*kgo.Record) error {
 	return x.put(ctx, parsed)
 }
 
-// Unwritten returns up to limit letters that the topic didn't take, ready to be produced.
-func (x *Index) Unwritten(ctx context.Context, limit int) ([]*kgo.Record, error) {
-	cursor, err := x.letters.Find(ctx, bson.D{{Key: "unwritten", Value: true}}, options.Find().SetLimit(int64(limit)))
+// Unwritten returns up to limit letters that the topic didn't take, ready to be produced, in the order of their ids and
+// without the first skip of them.
+func (x *Index) Unwritten(ctx context.Context, skip, limit int) ([]*kgo.Record, error) {
+	cursor, err := x.letters.Find(ctx, bson.D{{Key: "unwritten", Value: true}},
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetSkip(int64(skip)).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, unavailable("find unwritten letters", err)
 	}

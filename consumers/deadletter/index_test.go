@@ -38,7 +38,7 @@ func TestWhatTheTopicDoesNotTakeIsKeptWholeUntilItDoes(t *testing.T) {
 	for range 2 { // a repeat
 		must(t, x.Park(t.Context(), []*kgo.Record{first, null}))
 	}
-	kept, err := x.Unwritten(t.Context(), 10)
+	kept, err := x.Unwritten(t.Context(), 0, 10)
 	must(t, err)
 	if len(kept) != 2 {
 		t.Fatalf("%d letters are kept", len(kept))
@@ -59,14 +59,14 @@ func TestWhatTheTopicDoesNotTakeIsKeptWholeUntilItDoes(t *testing.T) {
 	}
 	must(t, x.Park(t.Context(), []*kgo.Record{written("a1", 2, 2000)})) // failed once more
 	must(t, x.Written(t.Context(), kept...))
-	left, err := x.Unwritten(t.Context(), 10)
+	left, err := x.Unwritten(t.Context(), 0, 10)
 	must(t, err)
 	if len(left) != 1 || string(left[0].Key) != "u1" {
 		t.Fatalf("left are %v", left)
 	}
 	must(t, x.Written(t.Context(), left...))
 	must(t, x.Written(t.Context(), written("gone", 1, 1000)))
-	if left, err = x.Unwritten(t.Context(), 10); err != nil || len(left) > 0 {
+	if left, err = x.Unwritten(t.Context(), 0, 10); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
 }
@@ -98,7 +98,7 @@ func TestAMongoDBThatIsAwayIsSaidToBe(t *testing.T) {
 	if err := x.Park(t.Context(), []*kgo.Record{written("a1", 1, 1000)}); !errors.Is(err, schemas.ErrUnavailable) {
 		t.Errorf("park: %v", err)
 	}
-	if _, err := x.Unwritten(t.Context(), 1); !errors.Is(err, schemas.ErrUnavailable) {
+	if _, err := x.Unwritten(t.Context(), 0, 1); !errors.Is(err, schemas.ErrUnavailable) {
 		t.Errorf("unwritten: %v", err)
 	}
 }

@@ -199,7 +199,7 @@ func (b *bundle) call(method, path, body string, into any) (status int) {
 func (b *bundle) whole() {
 	b.t.Helper()
 	await(b.t, "the index is whole", func() bool {
-		n, err := b.db.Collection(deadletter.Collection).CountDocuments(b.t.Context(), bson.D{{Key: "_id", Value: "-"}})
+		n, err := b.db.Collection(deadletter.Collection).CountDocuments(b.t.Context(), bson.D{{Key: "_id", Value: "the index is whole"}})
 		return err == nil && n == 1
 	})
 }

@@ -1,6 +1,7 @@
 package parking
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,9 +40,10 @@ func (p *Parker) Run(ctx context.Context) error {
 	}
 }
 
-// drain moves letters until none is left, or until one can't be moved.
-func (p *Parker) drain(ctx context.Context, place Place) error {
-	moved := 0
+// drain moves letters until none is left but those that Kafka refuses, or until Kafka doesn't answer. The error says why
+// letters are left.
+func (p *Parker) drain(ctx context.Context, place Place) (refused error) {
+	moved, left := 0, 0
 	defer func() {
 		if moved > 0 {
 			p.log.InfoContext(ctx, "held dead letters are in the topic", "place", place.Name, "letters", moved)
@@ -50,15 +52,15 @@ func (p *Parker) drain(ctx context.Context, place Place) error {
 	for {
 		var letters []*kgo.Record
 		err := within(ctx, placeFor, func(ctx context.Context) (err error) {
-			letters, err = place.Unwritten(ctx, page)
+			letters, err = place.Unwritten(ctx, left, page)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("read held letters: %w", err)
 		}
-		p.held.WithLabelValues(place.Name).Set(float64(len(letters)))
+		p.held.WithLabelValues(place.Name).Set(float64(left + len(letters)))
 		if len(letters) == 0 {
-			return nil
+			return refused
 		}
 		done, failed := p.move(ctx, letters)
 		if len(done) > 0 {
@@ -67,14 +69,16 @@ func (p *Parker) drain(ctx context.Context, place Place) error {
 				return fmt.Errorf("let go of written letters: %w", err)
 			}
 		}
-		if failed != nil {
+		if failed != nil && !isRefusal(failed) {
 			return failed
 		}
+		left += len(letters) - len(done)
+		refused = cmp.Or(refused, failed)
 	}
 }
 
 // move writes the letters to the topic, all at once or, where one of them may be to blame, one by one. It returns those
-// that were acknowledged, and why others were not.
+// that were acknowledged, and why the last of the others was not.
 func (p *Parker) move(ctx context.Context, letters []*kgo.Record) (done []*kgo.Record, failed error) {
 	err := p.write(ctx, letters)
 	if err == nil {
@@ -89,8 +93,7 @@ func (p *Parker) move(ctx context.Context, letters []*kgo.Record) (done []*kgo.R
 			done = append(done, l)
 			continue
 		}
-		failed = errors.Join(failed, err)
-		if !isRefusal(err) {
+		if failed = err; !isRefusal(err) {
 			break
 		}
 	}

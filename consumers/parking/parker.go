@@ -20,8 +20,9 @@ import (
 type Holder interface {
 	// Park returns once all of the letters survive a crash. One that it holds already may come again.
 	Park(ctx context.Context, letters []*kgo.Record) error
-	// Unwritten returns up to limit letters that the topic isn't known to have, ready to be produced.
-	Unwritten(ctx context.Context, limit int) ([]*kgo.Record, error)
+	// Unwritten returns up to limit letters that the topic isn't known to have, ready to be produced, always in the same
+	// order. It leaves out the first of them, as many as skip says.
+	Unwritten(ctx context.Context, skip, limit int) ([]*kgo.Record, error)
 	// Written notes that Kafka acknowledged them.
 	Written(ctx context.Context, letters ...*kgo.Record) error
 }

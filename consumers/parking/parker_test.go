@@ -58,13 +58,14 @@ func (s *store) Park(ctx context.Context, letters []*kgo.Record) error {
 	return nil
 }
 
-func (s *store) Unwritten(ctx context.Context, limit int) ([]*kgo.Record, error) {
+func (s *store) Unwritten(ctx context.Context, skip, limit int) ([]*kgo.Record, error) {
 	if err := s.answer(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.parked[:min(limit, len(s.parked))]), nil
+	from := min(skip, len(s.parked))
+	return slices.Clone(s.parked[from:min(from+limit, len(s.parked))]), nil
 }
 
 func (s *store) Written(ctx context.Context, letters ...*kgo.Record) error {

@@ -137,7 +137,7 @@ func (s *Spool) reopen() error {
 }
 
 // Unwritten implements Holder: the oldest come first.
-func (s *Spool) Unwritten(_ context.Context, limit int) ([]*kgo.Record, error) {
+func (s *Spool) Unwritten(_ context.Context, skip, limit int) ([]*kgo.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.open(); err != nil {
@@ -147,6 +147,10 @@ func (s *Spool) Unwritten(_ context.Context, limit int) ([]*kgo.Record, error) {
 	var total int64
 	for _, f := range s.frames {
 		if !s.held[f.name] {
+			continue
+		}
+		if skip > 0 {
+			skip--
 			continue
 		}
 		if total += f.size; len(letters) == limit || total > pageBytes && len(letters) > 0 {

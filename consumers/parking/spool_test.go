@@ -63,7 +63,7 @@ func must(t *testing.T, err error) {
 // holds fails unless these letters, in this order, are what waits for the topic.
 func holds(t *testing.T, s *parking.Spool, want ...string) []*kgo.Record {
 	t.Helper()
-	got, err := s.Unwritten(t.Context(), 1000)
+	got, err := s.Unwritten(t.Context(), 0, 1000)
 	must(t, err)
 	if !slices.Equal(ids(got), want) && len(want)+len(got) > 0 {
 		t.Fatalf("held %q, want %q", ids(got), want)
@@ -142,13 +142,13 @@ func TestAPageOfLettersIsBounded(t *testing.T) {
 		l.Value = bytes.Repeat([]byte("x"), 5<<20)
 	}
 	must(t, s.Park(t.Context(), large))
-	got, err := s.Unwritten(t.Context(), 100)
+	got, err := s.Unwritten(t.Context(), 0, 100)
 	if err != nil || len(got) != 1 {
 		t.Errorf("%d letters of 5 MiB at once, %v", len(got), err)
 	}
 	must(t, s.Written(t.Context(), large...))
 	must(t, s.Park(t.Context(), letters("d", "e", "f")))
-	if got, err := s.Unwritten(t.Context(), 2); err != nil || !slices.Equal(ids(got), []string{"d", "e"}) {
+	if got, err := s.Unwritten(t.Context(), 0, 2); err != nil || !slices.Equal(ids(got), []string{"d", "e"}) {
 		t.Errorf("got %q, %v", ids(got), err)
 	}
 }
@@ -219,7 +219,7 @@ func TestASpoiledByteCostsNoLetterBeforeIt(t *testing.T) {
 		spoiled[at] ^= 0x40
 		must(t, os.WriteFile(file(dir), spoiled, 0o600))
 		s := spool(t, dir, roomy)
-		got, err := s.Unwritten(t.Context(), 10)
+		got, err := s.Unwritten(t.Context(), 0, 10)
 		must(t, err)
 		inLength := at < one.Size()+4 // what follows can't be told then
 		found, want := ids(got), []string{"a", "c"}
@@ -244,7 +244,7 @@ func TestAByteSpoiledWhileTheSpoolIsOpenHoldsUpNoOtherLetter(t *testing.T) {
 	must(t, err)
 	whole[len(whole)/2] ^= 1
 	must(t, os.WriteFile(file(dir), whole, 0o600)) // the same inode
-	if _, err := s.Unwritten(t.Context(), 10); err == nil {
+	if _, err := s.Unwritten(t.Context(), 0, 10); err == nil {
 		t.Error("nothing was said")
 	}
 	holds(t, s, "a", "c")
@@ -265,20 +265,20 @@ func TestAFullSpoolTakesNothingUntilThereIsRoom(t *testing.T) {
 	if !errors.Is(err, parking.ErrFull) || n < 3 {
 		t.Fatalf("after %d letters: %v", n, err)
 	}
-	got, err := s.Unwritten(t.Context(), 100)
+	got, err := s.Unwritten(t.Context(), 0, 100)
 	must(t, err)
 	if info, err := os.Stat(file(dir)); err != nil || info.Size() > 1000 || len(got) != n {
 		t.Errorf("the file: %v, %v; %d of %d letters", info, err, len(got), n)
 	}
 	must(t, s.Written(t.Context(), got[1])) // in the middle
 	must(t, s.Park(t.Context(), letters("next")))
-	got, err = s.Unwritten(t.Context(), 100)
+	got, err = s.Unwritten(t.Context(), 0, 100)
 	must(t, err)
 	if len(got) != n || ids(got)[n-1] != "next" || slices.Contains(ids(got), "l1") {
 		t.Errorf("held %q", ids(got))
 	}
 	must(t, s.Close())
-	again, err := spool(t, dir, 1000).Unwritten(t.Context(), 100)
+	again, err := spool(t, dir, 1000).Unwritten(t.Context(), 0, 100)
 	if err != nil || !slices.Equal(ids(again), ids(got)) {
 		t.Errorf("after a restart %q, %v", ids(again), err)
 	}
@@ -291,7 +291,7 @@ func TestOneProcessAtATimeHasTheSpool(t *testing.T) {
 	if err := second.Park(t.Context(), letters("b")); err == nil {
 		t.Fatal("both have it")
 	}
-	if _, err := second.Unwritten(t.Context(), 10); err == nil {
+	if _, err := second.Unwritten(t.Context(), 0, 10); err == nil {
 		t.Fatal("both read it")
 	}
 	must(t, first.Close())
@@ -314,17 +314,17 @@ func TestAnyNumberOfPartitionsParkAtOnce(t *testing.T) {
 	}
 	all.Go(func() {
 		for range 10 {
-			got, err := s.Unwritten(t.Context(), 3)
+			got, err := s.Unwritten(t.Context(), 0, 3)
 			if err != nil || s.Written(t.Context(), got...) != nil {
 				t.Error(err)
 			}
 		}
 	})
 	all.Wait()
-	got, err := s.Unwritten(t.Context(), 1000)
+	got, err := s.Unwritten(t.Context(), 0, 1000)
 	must(t, err)
 	must(t, s.Close())
-	again, err := spool(t, dir, roomy).Unwritten(t.Context(), 1000)
+	again, err := spool(t, dir, roomy).Unwritten(t.Context(), 0, 1000)
 	must(t, err)
 	for _, id := range ids(got) {
 		if !slices.Contains(ids(again), id) {
