@@ -51,7 +51,9 @@ func TestEachAlertIsFiredByAFault(t *testing.T) {
 	t.Log("a stored cart that is gone")
 	s.add("u3", "b1") // u1's is stored anew with each record that is parked
 	stored := s.mongo.Database("cartstream").Collection("carts")
-	until(t, "it is stored", func() bool { return stored.FindOneAndDelete(t.Context(), bson.D{{Key: "_id", Value: "u3"}}).Err() == nil })
+	until(t, "it is stored", func() bool {
+		return stored.FindOneAndDelete(t.Context(), bson.D{{Key: "_id", Value: "u3"}}).Err() == nil
+	})
 	s.ops("POST", "/admin/reconcile", map[string]any{"scope": "all"})
 	s.fires("Drift")
 
