@@ -96,7 +96,7 @@ func collection(t *testing.T, s *stack) *mongo.Collection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := mongo.Connect(mongooptions.Client().ApplyURI(s.mongo))
+	client, err := mongo.Connect(mongooptions.Client().ApplyURI(s.mongo).SetTimeout(20 * time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -109,6 +110,7 @@ func (c *connection) answers(client io.Writer, server io.Reader) error {
 			}
 		}
 		c.mu.Unlock()
+		m.limitBatch()
 		if lost == nil {
 			_, lost = client.Write(m)
 		}
@@ -138,6 +140,11 @@ const (
 	largest    = 48 << 20 // what MongoDB allows
 	opMsg      = 2013
 	moreToCome = 1 << 1 // no answer will come
+
+	// FerretDB 1 keeps a cursor, and so one of its 100 connections to SQLite, for each update of a command until the command
+	// ends: one of 100 updates would wait for ever, and everything else with it.
+	maxWrites    = 50
+	largestHello = 4 << 10 // bytes
 )
 
 func readMessage(r io.Reader) (message, error) {
@@ -159,6 +166,17 @@ func (m message) number(at int) int32 { return int32(binary.LittleEndian.Uint32(
 
 func (m message) id() int32      { return m.number(4) }
 func (m message) answers() int32 { return m.number(8) }
+
+// limitBatch makes the answer to a hello ask for commands of at most maxWrites writes, which drivers split their bulks by.
+func (m message) limitBatch() {
+	if len(m) > largestHello {
+		return
+	}
+	name := []byte("\x10maxWriteBatchSize\x00") // an int32 of that name
+	if at := bytes.Index(m, name); at >= 0 && at+len(name)+4 <= len(m) {
+		binary.LittleEndian.PutUint32(m[at+len(name):], maxWrites)
+	}
+}
 
 // isWrite reports whether the message is a command that changes documents and will be answered. Its name is that of the
 // first field of the document that follows the flags and the kind of the section, 0.

@@ -55,3 +55,31 @@ func TestOfConditionalUpdatesOfOneVersionOneSucceeds(t *testing.T) {
 		t.Errorf("%d updates succeeded, but the document is at version %d", succeeded.Load(), version)
 	}
 }
+
+func TestABulkOfHundredsOfUpdatesEnds(t *testing.T) {
+	uri := enginetest.Mongo(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	docs := client.Database("bulk").Collection("docs")
+	const n = 300
+	inserts, updates := make([]mongo.WriteModel, n), make([]mongo.WriteModel, n)
+	for i := range n {
+		inserts[i] = mongo.NewInsertOneModel().SetDocument(bson.M{"_id": i, "version": 1})
+		updates[i] = mongo.NewUpdateOneModel().SetFilter(bson.M{"_id": i}).SetUpdate(bson.M{"$set": bson.M{"version": 2}})
+	}
+	if _, err := docs.BulkWrite(ctx, inserts); err != nil {
+		t.Fatal(err)
+	}
+	r, err := docs.BulkWrite(ctx, updates, options.BulkWrite().SetOrdered(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.ModifiedCount != n {
+		t.Errorf("%d of %d updates", r.ModifiedCount, n)
+	}
+}
