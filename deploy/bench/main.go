@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-// run runs the benchmarks that args name, all without a name: figures go to out, what it is doing to progress. What it
+// run runs the benchmarks that args name, without a name all but those that take ten minutes: figures go to out, what it is doing to progress. What it
 // started has ended and its data is gone when it returns.
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
 	o, err := parse(args, progress)
@@ -78,11 +78,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return err
 	}
 	for _, one := range benches {
-		if len(o.names) > 0 && !slices.Contains(o.names, one.name) {
+		if len(o.names) == 0 && one.rounds == apart || len(o.names) > 0 && !slices.Contains(o.names, one.name) {
 			continue
 		}
 		this := *b
-		if one.once && !o.roundsGiven {
+		if one.rounds == once && !o.roundsGiven {
 			this.rounds = 1
 			if _, err := fmt.Fprintf(out, "\n%s runs one round: it takes over a minute\n", one.name); err != nil {
 				return err

@@ -25,6 +25,13 @@ func TestEveryBenchmarkPrintsItsFiguresAndLeavesNothing(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}
 	}
+	out.Reset()
+	if err := run(t.Context(), []string{"-scale", "0.01", "steady"}, &out, &said); err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	if !strings.Contains(out.String(), "second half / first half") {
+		t.Errorf("steady printed\n%s", &out)
+	}
 	if text, err := os.ReadFile(profile); err != nil || len(text) == 0 {
 		t.Errorf("the profile has %d bytes: %v", len(text), err)
 	}

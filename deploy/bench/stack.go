@@ -28,7 +28,8 @@ type stack struct {
 	kafka          *engine.Kafka
 	mongodb        *engine.MongoDB
 	api, consumers *process
-	pprof          string
+	pprof          string // of api
+	consumersPprof string
 	env            []string // of every program
 	processes      []*process
 	scratch        *scratch.Dir
@@ -55,7 +56,6 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 		"RATE_LIMIT=1000000", // on, but never reached
 	}
 	s.env = append(s.env, b.env...)
-	var pprof string
 	if s.api, s.pprof, err = s.serve(ctx, "api", "HTTP_ADDR", "PPROF_ADDR"); err != nil {
 		return nil, err
 	}
@@ -64,10 +64,10 @@ func (b *bench) start(ctx context.Context, consumers ...string) (_ *stack, err e
 		if consumers[0] == everyConsumer {
 			consumers = nil
 		}
-		if s.consumers, pprof, err = s.serve(ctx, "consumers", "OPS_ADDR", "CONSUMERS_PPROF_ADDR", consumers...); err != nil {
+		if s.consumers, s.consumersPprof, err = s.serve(ctx, "consumers", "OPS_ADDR", "CONSUMERS_PPROF_ADDR", consumers...); err != nil {
 			return nil, err
 		}
-		b.say("consumers: go tool pprof http://%s/debug/pprof/profile?seconds=10", pprof)
+		b.say("consumers: go tool pprof http://%s/debug/pprof/profile?seconds=10", s.consumersPprof)
 	}
 	for _, p := range s.processes {
 		if err := p.ready(ctx); err != nil {
