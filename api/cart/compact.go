@@ -76,17 +76,24 @@ func (r *reader) line(book string) (l schemas.Line, seq int64) {
 	l.Quantity, l.UnitPrice = r.number(), r.number()
 	l.Availability = availabilities[r.word()]
 	r.number() // the book's version concerns scripts only
-	if previous := r.word(); previous != "-" {
-		p := &reader{rest: previous}
-		price := p.number()
-		l.PreviousUnitPrice = &price
-		if r.err == nil {
-			r.err = p.err
-		}
-	}
+	l.PreviousUnitPrice = r.previous()
 	l.Title = r.rest
 	l.LineTotal = l.UnitPrice * l.Quantity
 	return l, seq
+}
+
+// previous reads a line's previous price, nil for "-".
+func (r *reader) previous() *int64 {
+	word := r.word()
+	if word == "-" {
+		return nil
+	}
+	p := &reader{rest: word}
+	price := p.number()
+	if r.err == nil {
+		r.err = p.err
+	}
+	return &price
 }
 
 func (r *reader) totals() schemas.Totals {

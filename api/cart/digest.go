@@ -2,11 +2,7 @@ package cart
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // what Redis's scripts have; it guards against damage, not against forgers
-	"encoding/hex"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"cartstream/schemas"
@@ -16,7 +12,7 @@ import (
 // API whose clock is behind still writes into it.
 const changeWindow = 30 * time.Second
 
-// digestLines bounds how many lines one script hashes, some 4 µs each.
+// digestLines bounds how many lines one script looks at, some 4 µs each where they are hashed.
 const digestLines = 500
 
 // Changed returns up to limit users of the shard whose cart changed, in windows of half a minute that ended at least half a
@@ -55,41 +51,16 @@ func newestWindow(now time.Time) int64 { return now.Add(-2 * changeWindow).UnixM
 type Digest struct {
 	// Epoch and Version of the cart's own last change.
 	Epoch, Version int64
-	// Sum is a hash of its lines, in their order, its totals and when it changed.
+	// Sum is its lines, in their order, its totals and when it changed, or a hash of them.
 	Sum string
-}
-
-// DigestOf returns the digest of a copy of a cart, from all that it holds.
-func DigestOf(c schemas.Cart) Digest {
-	if c.Version == 0 {
-		return Digest{}
-	}
-	var b strings.Builder
-	var updated int64
-	if c.UpdatedAt != nil {
-		updated = c.UpdatedAt.UnixMilli()
-	}
-	fmt.Fprintf(&b, "%d %d %d %d", c.TotalAmount, c.TotalQuantity, c.LineCount, updated)
-	for _, l := range c.Items {
-		previous := "-"
-		if l.PreviousUnitPrice != nil {
-			previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
-		}
-		fmt.Fprintf(&b, "%s%s %d %d %s %s %s", lineSeparator, l.BookID, l.Quantity, l.UnitPrice, availabilityCode(l.Availability),
-			previous, plain(l.Title))
-		if l.LineTotal != l.UnitPrice*l.Quantity {
-			fmt.Fprintf(&b, " but %d", l.LineTotal) // what no cart of ours has
-		}
-	}
-	sum := sha1.Sum([]byte(b.String())) //nolint:gosec // see the import
-	return Digest{c.Epoch, c.Version, hex.EncodeToString(sum[:])}
 }
 
 // Digests returns the digests of some users' carts, who all are of that shard, from all that the shard holds of them. It
 // may return fewer than it was asked for, those of the first users, at least one. The error is an *Unavailable; it also
 // says so of a shard that has not got its carts back.
 func (s *Store) Digests(ctx context.Context, shard int, users []string) ([]Digest, error) {
-	argv := []any{s.nodes.cart(shard, ""), digestLines}
+	argv := make([]any, 0, 3+len(users))
+	argv = append(argv, s.nodes.cart(shard, ""), digestLines, shortContent)
 	for _, u := range users {
 		argv = append(argv, u)
 	}
@@ -101,10 +72,8 @@ func (s *Store) Digests(ctx context.Context, shard int, users []string) ([]Diges
 	for i, text := range texts[1:] {
 		var d Digest
 		if text != "" {
-			r := &reader{rest: text}
-			d = Digest{Epoch: r.number(), Version: r.number(), Sum: r.word()}
-			if r.err != nil {
-				return nil, unavailable("", fmt.Errorf("compare the cart of %s: %w", users[i], r.err))
+			if d, err = readDigest(text); err != nil {
+				return nil, unavailable("", fmt.Errorf("compare the cart of %s: %w", users[i], err))
 			}
 		}
 		digests = append(digests, d)

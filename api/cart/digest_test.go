@@ -2,6 +2,8 @@ package cart_test
 
 import (
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,5 +192,57 @@ func TestACopyThatIsAheadIsAdopted(t *testing.T) {
 				t.Errorf("digest %+v of %+v", d, v.Cart)
 			}
 		})
+	}
+}
+
+// Redis and a copy tell of a cart in the same way, however much it holds.
+func TestLongCartsHaveTheDigestsOfTheirCopies(t *testing.T) {
+	for claim, c := range map[string]struct {
+		lines, title int
+		mail         string
+		whole        bool
+	}{
+		"one line":                             {1, 20, "", true},
+		"some lines":                           {5, 20, "u1@example.com", true},
+		"a long title":                         {1, 500, "", false},
+		"as many lines as are put together":    {9, 20, "u1@example.com", true},
+		"more, that are short":                 {12, 1, "u1@example.com", true},
+		"a long address beside little":         {2, 20, strings.Repeat("u", 600) + "@example.com", true},
+		"many lines":                           {60, 30, "u1@example.com", false},
+		"so many that Redis keeps them hashed": {200, 30, "", false},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			catalogue := shelf{}
+			for i := range c.lines {
+				id := fmt.Sprint("b", i)
+				catalogue[id] = schemas.Book{BookID: id, Title: strings.Repeat("t", c.title-1) + "é", UnitPrice: int64(100 + i), Status: schemas.Available, Version: int64(1 + i)}
+			}
+			s := open(t, func(o *cart.Options) { o.Shards, o.Catalogue, o.Limits.Lines = 1, catalogue, 500 }, enginetest.Redis(t))
+			raise(t, s, cart.Ready)
+			for i := range c.lines {
+				do(t, func() (cart.Result, error) {
+					return s.Add(t.Context(), cart.Request{User: "u1", Email: c.mail}, fmt.Sprint("b", i), 2)
+				})
+			}
+			if c.lines > 1 { // goes last, in a place that Redis may keep
+				do(t, func() (cart.Result, error) { return s.Remove(t.Context(), cart.Request{User: "u1"}, "b0") })
+				do(t, func() (cart.Result, error) { return s.Add(t.Context(), cart.Request{User: "u1"}, "b0", 1) })
+			}
+			v, err := s.Get(t.Context(), "u1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := digest(t, s, "u1")
+			if want := cart.DigestOf(v.Cart); d != want {
+				t.Fatalf("%+v, want %+v", d, want)
+			}
+			whole, ok := s.Whole("u1", d)
+			if ok != c.whole || ok && !reflect.DeepEqual(whole, v.Cart) {
+				t.Errorf("the digest is the cart: %v, %+v, want %v, %+v", ok, whole, c.whole, v.Cart)
+			}
+		})
+	}
+	if whole, ok := oneShard(t).Whole("u1", cart.Digest{}); ok {
+		t.Errorf("no cart is %+v", whole)
 	}
 }
