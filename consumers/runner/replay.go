@@ -46,7 +46,7 @@ func (r *Runner) Replay(ctx context.Context, letter *kgo.Record) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, replayPatience)
 	defer cancel()
-	return loop.replay(ctx, &l)
+	return loop.replay(context.WithValue(ctx, ofReplay{}, &l), &l)
 }
 
 // Replays reports whether Replay would not return ErrElsewhere, as things stand.

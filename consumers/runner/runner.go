@@ -45,6 +45,7 @@ type Runner struct {
 	log    *slog.Logger
 	loops  map[string]loop
 	gates  map[string]*gate
+	parts  map[string]parts
 	letter *LetterTopic // nil with a Parker
 }
 
@@ -60,7 +61,7 @@ func New(cfg Config, consumers ...Runnable) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runner{log: cfg.Logger, loops: map[string]loop{}, gates: map[string]*gate{}}
+	r := &Runner{log: cfg.Logger, loops: map[string]loop{}, gates: map[string]*gate{}, parts: map[string]parts{}}
 	if cfg.Parker == nil {
 		if r.letter, err = NewLetterTopic(cfg.Kafka); err != nil {
 			return nil, err
@@ -85,16 +86,17 @@ func (r *Runner) add(cfg Config, m *metrics, c Runnable) error {
 		return fmt.Errorf("runner: two consumers are named %s", name)
 	}
 	g := newGate()
-	l := c.build(parts{
+	p := parts{
 		name: name, kafka: cfg.Kafka, parker: cfg.Parker, letters: cfg.DeadLetters,
 		log: cfg.Logger.With("consumer", name), gate: g, meter: m.of(name), echo: &echo{},
-	})
+	}
+	l := c.build(p)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(lagGauge(name, l.lag)); err != nil {
 			return fmt.Errorf("register consumer metrics: %w", err)
 		}
 	}
-	r.loops[name], r.gates[name] = l, g
+	r.loops[name], r.gates[name], r.parts[name] = l, g, p
 	return nil
 }
 
