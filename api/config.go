@@ -6,23 +6,17 @@ import (
 	"io"
 	"time"
 
-	"cartstream/api/rest"
 	"cartstream/schemas/env"
 )
 
 // config is everything that the environment decides.
 type config struct {
-	HTTPAddr    string        `env:"HTTP_ADDR" envDefault:":8080" help:"where the API listens"`
-	Ack         string        `env:"ACK" envDefault:"redis" help:"when a mutation is answered: once redis has it, or once kafka has its event"`
-	KeepAnswers time.Duration `env:"IDEMPOTENCY_TTL" envDefault:"24h" help:"how long a keyed request's answer is kept"`
-	MaxQuantity int64         `env:"MAX_QUANTITY" envDefault:"999" help:"most of one line"`
-	MaxLines    int64         `env:"MAX_LINES" envDefault:"500" help:"most lines of one cart, at most 1000"`
-	DrainFor    time.Duration `env:"DRAIN_FOR" envDefault:"10s" help:"how long requests and sockets may take to end at shutdown"`
-	PprofAddr   string        `env:"PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
+	env.API
 
-	SMTPAddr string `env:"SMTP_ADDR" help:"the relay of the mailer, which consumers runs: where set, the links in its mails have to work here"`
+	// SMTPAddr is the relay of the mailer, which consumers runs: where set, the links in its mails have to work here.
+	SMTPAddr string `env:"SMTP_ADDR"`
 
-	HTTP      rest.Settings
+	HTTP      env.HTTP
 	Redis     env.Redis
 	Kafka     env.Kafka
 	MongoDB   env.MongoDB
@@ -31,6 +25,7 @@ type config struct {
 	Currency  env.Currency
 	Reminders env.Reminders
 	Log       env.Log
+	Traces    env.Traces
 }
 
 // maxPieces is how many pieces of the highest price make an amount that Redis's scripts, which count in doubles, know exactly.
@@ -54,7 +49,7 @@ func readConfig() (config, error) {
 	if c.MaxLines > maxLines {
 		err = errors.Join(err, fmt.Errorf("MAX_LINES is at most %d, so that a whole cart fits into a record", maxLines))
 	}
-	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.SMTPAddr, c.Links, c.JWT), c.HTTP.Check())
+	return c, errors.Join(err, env.CheckShards(c.Redis, c.Kafka), env.CheckLinks(c.SMTPAddr, c.Links, c.JWT))
 }
 
 func help(w io.Writer) error {

@@ -28,3 +28,31 @@ func TestLimitsThatNoTotalOrRecordHoldsAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestHelpListsWhatIsReadAndWhatConsumersUse(t *testing.T) {
+	var out strings.Builder
+	if err := help(&out); err != nil {
+		t.Fatal(err)
+	}
+	here, other, _ := strings.Cut(out.String(), "The other binary")
+	for name, list := range map[string]string{
+		"HTTP_ADDR": here, "ACK": here, "SMTP_ADDR": here, "RATE_LIMIT": here, "OTEL_EXPORTER_OTLP_ENDPOINT": here, "JWT_SECRET": here,
+		"OPS_ADDR": other, "MAIL_FROM": other, "SPOOL_DIR": other, "NIGHTLY_AT": other,
+	} {
+		if strings.Count(out.String(), "\n"+name+" ") != 1 || !strings.Contains(list, "\n"+name+" ") {
+			t.Errorf("%s isn't listed once, in its place, in:\n%s", name, out.String())
+		}
+	}
+}
+
+func TestWhatConsumersAloneUseIsNoFaultHere(t *testing.T) {
+	t.Setenv("JWT_SECRET", strings.Repeat("s", 32))
+	for name, value := range map[string]string{
+		"OPS_ADDR": "nowhere", "MAIL_FROM": "nobody", "SMTP_TLS": "maybe", "SPOOL_LIMIT_MIB": "many", "NIGHTLY_AT": "noon", "RECONCILE_EVERY": "0s",
+	} {
+		t.Setenv(name, value)
+	}
+	if _, err := readConfig(); err != nil {
+		t.Error(err)
+	}
+}

@@ -14,12 +14,7 @@ import (
 
 // config is all that the environment says.
 type config struct {
-	OpsAddr string `env:"OPS_ADDR" envDefault:":8090" help:"where health, readiness and metrics are served"`
-
-	PprofAddr string `env:"CONSUMERS_PPROF_ADDR" help:"where net/http/pprof listens; nowhere, where unset"`
-
-	SpoolDir   string `env:"SPOOL_DIR" help:"a volume for dead letters that neither Kafka nor MongoDB takes; none, where unset"`
-	SpoolLimit int64  `env:"SPOOL_LIMIT_MIB" envDefault:"256" help:"most that SPOOL_DIR holds, in MiB"`
+	env.Consumers
 
 	Redis     env.Redis
 	Kafka     env.Kafka
@@ -31,6 +26,7 @@ type config struct {
 	Reminders env.Reminders
 	Timers    env.Timers
 	Log       env.Log
+	Traces    env.Traces
 }
 
 // readConfig returns everything that is wrong with the environment as one error.

@@ -108,10 +108,20 @@ func TestHelpListsConsumersAndEnvironment(t *testing.T) {
 			t.Errorf("nothing about %s in:\n%s", one.name, out)
 		}
 	}
-	for _, name := range []string{"OPS_ADDR", "REDIS_ADDRS", "KAFKA_BROKERS", "MONGODB_URI", "JWT_SECRET", "REMIND_AFTER", "NIGHTLY_AT", "LOG_LEVEL"} {
-		if !strings.Contains(out, name) {
-			t.Errorf("nothing about %s in:\n%s", name, out)
+	for _, name := range []string{"OPS_ADDR", "REDIS_ADDRS", "KAFKA_BROKERS", "MONGODB_URI", "JWT_SECRET", "REMIND_AFTER", "NIGHTLY_AT", "LOG_LEVEL",
+		"HTTP_ADDR", "ACK", "RATE_LIMIT"} { // the last ones are the api's
+		if strings.Count(out, "\n"+name+" ") != 1 {
+			t.Errorf("%s is not listed once in:\n%s", name, out)
 		}
+	}
+}
+
+func TestWhatTheAPIAloneUsesIsNoFaultHere(t *testing.T) {
+	code, _, complaints := execute(t, map[string]string{
+		"HTTP_ADDR": "nowhere", "ACK": "maybe", "RATE_LIMIT": "many", "MAX_LINES": "0", "ALLOWED_ORIGINS": "shop", "CURRENCY": "euros",
+	})
+	if code != 2 || !strings.Contains(complaints, "CURRENCY") || strings.Count(complaints, "\n") != 1 {
+		t.Errorf("exit code %d, and more faults than that of CURRENCY:\n%s", code, complaints)
 	}
 }
 

@@ -1,9 +1,7 @@
 package rest
 
 import (
-	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -21,29 +19,9 @@ const (
 	corsMaxAge  = "600" // seconds
 )
 
-// Origins are those of the pages that may call, besides the pages of the same host.
-type Origins []string
-
-// UnmarshalText reads a comma-separated list of scheme://host[:port].
-func (o *Origins) UnmarshalText(list []byte) error {
-	*o = nil
-	for text := range strings.SplitSeq(string(list), ",") {
-		text = strings.TrimSuffix(strings.TrimSpace(text), "/")
-		if text == "" {
-			continue
-		}
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme == "" || u.Host == "" || text != u.Scheme+"://"+u.Host {
-			return fmt.Errorf("%q is no scheme://host[:port], as in https://shop.example", text)
-		}
-		*o = append(*o, text)
-	}
-	return nil
-}
-
-// allow reports whether pages of the origin may read answers. The same host is allowed under any scheme: behind a proxy
+// allowed reports whether pages of the origin may read answers. The same host is allowed under any scheme: behind a proxy
 // that ends TLS, the server can't tell which one the browser used.
-func (o Origins) allow(origin, host string) bool {
+func allowed(o Origins, origin, host string) bool {
 	_, at, ok := strings.Cut(origin, "://")
 	return ok && at != "" && strings.EqualFold(at, host) ||
 		slices.ContainsFunc(o, func(one string) bool { return strings.EqualFold(one, origin) })
@@ -61,7 +39,7 @@ func (s *server) cors(c *gin.Context) (preflight bool) {
 		return false
 	}
 	preflight = c.Request.Method == http.MethodOptions && c.Request.Header.Get("Access-Control-Request-Method") != ""
-	if !s.AllowedOrigins.allow(origin, c.Request.Host) {
+	if !allowed(s.AllowedOrigins, origin, c.Request.Host) {
 		return preflight
 	}
 	h.Set("Access-Control-Allow-Origin", origin)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"text/tabwriter"
 
 	parse "github.com/caarlos0/env/v11"
 )
@@ -77,28 +76,6 @@ func groups(v reflect.Value, visit func(checker)) {
 		if f := v.Field(i); f.Kind() == reflect.Struct && v.Type().Field(i).IsExported() {
 			groups(f, visit)
 		}
-	}
-}
-
-// Help writes every name that cfg, a pointer to a struct of tagged fields, takes from the environment, with its default
-// and what it is.
-func Help(w io.Writer, cfg any) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	help(t, reflect.TypeOf(cfg).Elem())
-	return t.Flush()
-}
-
-func help(w io.Writer, t reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-		if name == "" {
-			if f.Type.Kind() == reflect.Struct {
-				help(w, f.Type)
-			}
-			continue
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", name, f.Tag.Get("envDefault"), f.Tag.Get("help")) // Flush reports it
 	}
 }
 

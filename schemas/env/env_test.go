@@ -2,6 +2,7 @@ package env_test
 
 import (
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,14 +58,14 @@ func TestSecretsDontShow(t *testing.T) {
 	}
 }
 
-func TestHelpListsEveryNameWithItsDefault(t *testing.T) {
+func TestHelpListsDefaults(t *testing.T) {
 	var out strings.Builder
 	if err := env.Help(&out, &settings{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"REDIS_ADDRS", "127.0.0.1:6379", "KAFKA_BROKERS", "TOPIC_PARTITIONS", "16", "SHARDS", "128", "MONGODB_URI", "JWT_SECRET", "CURRENCY", "EUR", "LOG_LEVEL"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%s is missing in:\n%s", want, out.String())
+	for name, value := range map[string]string{"REDIS_ADDRS": "127.0.0.1:6379", "TOPIC_PARTITIONS": "16", "SHARDS": "128", "CURRENCY": "EUR", "OPS_ADDR": ":8090"} {
+		if !regexp.MustCompile(`(?m)^` + name + ` +` + regexp.QuoteMeta(value) + ` `).MatchString(out.String()) {
+			t.Errorf("%s has not the default %s in:\n%s", name, value, out.String())
 		}
 	}
 }
