@@ -45,6 +45,8 @@ const (
 	// believed is how long a token is taken without looking at its signature again, so that a key that its issuer
 	// withdrew is believed no longer than this and a refresh of the keys.
 	believed = time.Minute
+	// shortest is how many bytes a secret for HS256 should have. Fewer are taken, with a warning: some issuers have fewer.
+	shortest = 32
 )
 
 // Verifier checks tokens. It may be used by many goroutines.
@@ -67,6 +69,9 @@ func New(settings env.JWT, log *slog.Logger) (*Verifier, error) {
 	var methods []string
 	if settings.Secret != "" {
 		methods = append(methods, "HS256")
+		if len(settings.Secret) < shortest {
+			log.Warn("JWT_SECRET is shorter than the 32 bytes that RFC 7518 (3.2) wants for HS256: whoever has one token can search for it, and sign others")
+		}
 	}
 	if settings.JWKSURL != "" {
 		v.keys = &keySet{url: settings.JWKSURL, log: log}

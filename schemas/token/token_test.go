@@ -55,6 +55,36 @@ func jwtOf(header, payload string) string {
 
 func inAnHour() int64 { return time.Now().Add(time.Hour).Unix() }
 
+func TestAShortSecretIsTakenWithAWarning(t *testing.T) {
+	for claim, tc := range map[string]struct {
+		settings env.JWT
+		warned   bool
+	}{
+		"32 bytes": {env.JWT{Secret: env.Secret(strings.Repeat("s", 32))}, false},
+		"31 bytes": {env.JWT{Secret: env.Secret(strings.Repeat("s", 31))}, true},
+		"none, where the issuer's keys are asked for": {env.JWT{JWKSURL: "https://issuer.example/keys"}, false},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			var out strings.Builder
+			v, err := token.New(tc.settings, slog.New(slog.NewTextHandler(&out, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Close()
+			if warned := strings.Count(out.String(), "level=WARN") == 1 && strings.Contains(out.String(), "JWT_SECRET"); warned != tc.warned || strings.Contains(out.String(), "sss") {
+				t.Errorf("logged %q", out.String())
+			}
+			if !tc.warned {
+				return
+			}
+			raw := sign(t, "HS256", "", []byte(tc.settings.Secret), jwt.MapClaims{"sub": "u1", "exp": inAnHour()})
+			if _, err := v.Verify(t.Context(), raw); err != nil {
+				t.Errorf("not taken: %v", err)
+			}
+		})
+	}
+}
+
 func TestATokenSaysWhoCalls(t *testing.T) {
 	t.Parallel()
 	v := setup(t, env.JWT{Secret: secret})
