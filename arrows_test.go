@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"schemas/link":   {"schemas/..."},
 	"schemas/optout": {"schemas/..."},
 	"schemas/token":  {"schemas/..."},
+	"schemas/traces": {"schemas/..."},
 
 	"api":          {"api/book", "api/cart", "api/live", "api/recovery", "api/relay", "api/rest", "schemas/..."},
 	"api/book":     {"schemas/..."},

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/api/rest"
+	"cartstream/schemas/traces"
 )
 
 func main() {
@@ -62,10 +63,17 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	}
 	defer listener.Close() //nolint:errcheck // the server closes it; this is for what fails before
 
+	// --- Spans, sent last
+	spans, err := traces.Open(ctx, cfg.Traces, "cartstream-api", log)
+	if err != nil {
+		return err
+	}
+	defer spans.Close()
+
 	// --- Parts
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	p, err := assemble(cfg, registry, log)
+	p, err := assemble(cfg, registry, spans, log)
 	if err != nil {
 		return err
 	}

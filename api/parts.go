@@ -25,6 +25,7 @@ import (
 	"cartstream/schemas/link"
 	"cartstream/schemas/optout"
 	"cartstream/schemas/token"
+	"cartstream/schemas/traces"
 )
 
 // persistGroup is the consumer group that writes carts to MongoDB.
@@ -49,7 +50,7 @@ func (p *parts) close() {
 }
 
 // assemble wires the process. It waits for no engine.
-func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *parts, err error) {
+func assemble(cfg config, registry *prometheus.Registry, spans *traces.Traces, log *slog.Logger) (_ *parts, err error) {
 	p := &parts{log: log}
 	defer func() {
 		if err != nil {
@@ -110,7 +111,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 		trimEvery = 0 // callers wait for what a trim announces
 	}
 	relaying, err := relay.New(relay.Config{Outbox: carts, Kafka: cfg.Kafka, Shards: cfg.Redis.Shards, Instance: instance,
-		TrimEvery: trimEvery, Logger: log, Registerer: registry})
+		TrimEvery: trimEvery, Client: spans.Producer(), Logger: log, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func assemble(cfg config, registry *prometheus.Registry, log *slog.Logger) (_ *p
 	p.rest = rest.Config{
 		Settings: cfg.HTTP, Carts: carts, Books: books, Tokens: tokens, Live: p.gateway, OptOuts: optout.New(database),
 		Readiness:  rest.Readiness{Redis: carts.Ping, Kafka: pingKafka(kafka), MongoDB: pingMongoDB(database), Shards: carts.Count},
-		Registerer: registry, Gatherer: registry, Log: log,
+		Registerer: registry, Gatherer: registry, Tracer: spans.Tracer(), Log: log,
 	}
 	links, err := link.New(cfg.Links, cfg.JWT)
 	switch {

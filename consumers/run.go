@@ -26,6 +26,7 @@ import (
 	"cartstream/schemas"
 	"cartstream/schemas/env"
 	"cartstream/schemas/token"
+	"cartstream/schemas/traces"
 )
 
 // run runs the consumers, and the timers where this process is to, until ctx ends and then drains them: first they end
@@ -33,6 +34,14 @@ import (
 func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Spans, sent last
+
+	spans, err := traces.Open(ctx, cfg.Traces, "cartstream-consumers", log)
+	if err != nil {
+		return err
+	}
+	defer spans.Close()
 
 	// Connections
 
@@ -72,7 +81,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 	}
 	defer func() { err = errors.Join(err, closeParker()) }()
 	r, err := runner.New(runner.Config{
-		Kafka: kafka, DeadLetters: schemas.CartDLQ, Parker: parker, Logger: log, Registerer: registry,
+		Kafka: kafka, DeadLetters: schemas.CartDLQ, Parker: parker, Logger: log, Registerer: registry, Tracer: spans.Tracer(),
 	}, consumers...)
 	if err != nil {
 		return err

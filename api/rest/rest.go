@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"cartstream/api/book"
 	"cartstream/api/cart"
@@ -47,7 +48,7 @@ type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Claims, error)
 }
 
-// Config is what the API needs. Every field is required but Links.
+// Config is what the API needs. Every field is required but Links and Tracer.
 type Config struct {
 	Settings
 	Carts  Carts
@@ -62,7 +63,9 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Gatherer is what /metrics shows.
 	Gatherer prometheus.Gatherer
-	Log      *slog.Logger
+	// Tracer begins the spans of calls, nil for none: then they cost nothing.
+	Tracer trace.Tracer
+	Log    *slog.Logger
 }
 
 // server is what the handlers share.
@@ -146,6 +149,10 @@ func (s *server) routes(e *gin.Engine) {
 // an answer too.
 func (s *server) around(c *gin.Context) {
 	arrived := time.Now()
+	if s.Tracer != nil {
+		span := s.begin(c)
+		defer end(c, span)
+	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.recovered(c, cause)

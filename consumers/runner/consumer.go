@@ -94,7 +94,7 @@ func (c Consumer[T]) build(p parts) loop {
 		limit = c.MaxBatch
 	}
 	p.gate.limit(c.Concurrency)
-	g := &group{parts: p, topics: c.Topics, batch: limit, process: h.process, workers: map[place]*worker{}}
+	g := &group{parts: p, topics: c.Topics, batch: limit, process: p.traced(h.process), workers: map[place]*worker{}}
 	if c.Heal != nil {
 		g.heal = c.Heal
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -35,6 +36,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer of the metrics, nil for none.
 	Registerer prometheus.Registerer
+	// Tracer of the spans, nil for none: see README.
+	Tracer trace.Tracer
 }
 
 // ErrUnknownConsumer says that no consumer of that name runs here.
@@ -89,6 +92,7 @@ func (r *Runner) add(cfg Config, m *metrics, c Runnable) error {
 	p := parts{
 		name: name, kafka: cfg.Kafka, parker: cfg.Parker, letters: cfg.DeadLetters,
 		log: cfg.Logger.With("consumer", name), gate: g, meter: m.of(name), echo: &echo{},
+		tracer: cfg.Tracer,
 	}
 	l := c.build(p)
 	if cfg.Registerer != nil {
@@ -110,6 +114,7 @@ type parts struct {
 	gate    *gate
 	meter   *meter
 	echo    *echo
+	tracer  trace.Tracer
 }
 
 // parked says that a letter is stored.

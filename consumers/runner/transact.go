@@ -55,7 +55,7 @@ func (c Transactional[T]) check() error {
 func (c Transactional[T]) build(p parts) loop {
 	h := handler[T]{log: p.log, retries: p.meter.retries, decode: c.Decode, handle: c.Handle}
 	t := &transactor{
-		parts: p, topics: c.Topics, batch: defaultBatch, process: h.process,
+		parts: p, topics: c.Topics, batch: defaultBatch, process: p.traced(h.process),
 		// One of this process alone: two with the same would fence each other.
 		id:    "cartstream-" + c.Group + "-" + rand.Text(),
 		asked: make(chan asked),
