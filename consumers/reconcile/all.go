@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // All compares all carts: those that MongoDB has, then those that Redis has and MongoDB doesn't; and what every shard knows of
@@ -13,51 +14,50 @@ func (r *Reconciler) All(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	left := newLeft()
+	n, err := r.documents.collection.EstimatedDocumentCount(ctx)
+	if err != nil {
+		return f.compared.Load(), fmt.Errorf("count carts of MongoDB: %w", err)
+	}
+	one := &run{Reconciler: r, f: f, left: newLeft(), stored: newStored(n)}
 	for _, part := range parts[f.part():] {
 		if f.Part != part.name {
 			f.Part, f.After = part.name, ""
 		}
-		if err := part.run(r, ctx, f, left); err != nil {
+		if err := part.run(one, ctx); err != nil {
 			return f.compared.Load(), fmt.Errorf("%s after %q: %w", f.Part, f.After, err)
 		}
 	}
-	if err := left.err(); err != nil {
+	if err := one.left.err(); err != nil {
 		r.Log.Warn("not all carts could be compared or healed", "error", err)
 	}
 	return f.compared.Load(), r.journal.end(ctx, f)
 }
 
-// parts are what All goes over, in order. Each begins where the figures say that it stands.
-var parts = []struct {
-	name string
-	run  func(r *Reconciler, ctx context.Context, f *figures, left *left) error
-}{
-	{"documents", (*Reconciler).allDocuments},
-	{"carts", (*Reconciler).allCarts},
-	{"books", (*Reconciler).allBooks},
+// run is one over all carts.
+type run struct {
+	*Reconciler
+	f      *figures
+	left   *left
+	stored *stored // who has a document, of those that this process has come across
 }
 
-// allDocuments compares every document with its cart. The next page is read while one is compared.
-func (r *Reconciler) allDocuments(ctx context.Context, f *figures, left *left) error {
-	w := &walk{Reconciler: r, f: f, left: left}
+// parts are what a run goes over, in order. Each begins where the figures say that it stands.
+var parts = []struct {
+	name string
+	run  func(r *run, ctx context.Context) error
+}{
+	{"documents", (*run).compareDocuments},
+	{"carts", (*run).compareCarts},
+	{"books", (*run).compareBooks},
+}
+
+// compareDocuments compares every document with its cart. The next pages are read while one is compared.
+func (r *run) compareDocuments(ctx context.Context) error {
+	w := r.walk()
+	defer w.end()
 	reading, stop := context.WithCancel(ctx)
-	pages := make(chan documentsPage)
-	go func() {
-		defer close(pages)
-		for after := f.After; ; {
-			p := r.documents.page(reading, after, r.page)
-			select {
-			case pages <- p:
-			case <-reading.Done():
-				return
-			}
-			if p.err != nil || p.last == "" {
-				return
-			}
-			after = p.last
-		}
-	}()
+	pages := make(chan page, pagesAhead)
+	go r.documents.pages(reading, r.f.After, r.page, pages)
 	defer func() {
 		stop()
 		for range pages { // it has ended
@@ -68,7 +68,7 @@ func (r *Reconciler) allDocuments(ctx context.Context, f *figures, left *left) e
 		if p.err != nil {
 			return p.err
 		}
-		if p.last == "" {
+		if len(p.users) == 0 {
 			break
 		}
 		if err := r.restraint.wait(ctx, len(p.users)); err != nil {
@@ -79,7 +79,10 @@ func (r *Reconciler) allDocuments(ctx context.Context, f *figures, left *left) e
 		if err != nil {
 			return err
 		}
-		if err := w.page(ctx, len(p.users), found, failed, p.last); err != nil {
+		for _, u := range p.users {
+			r.stored.add(u)
+		}
+		if err := w.page(ctx, len(p.users), found, failed, p.users[len(p.users)-1]); err != nil {
 			return err
 		}
 	}
@@ -89,10 +92,11 @@ func (r *Reconciler) allDocuments(ctx context.Context, f *figures, left *left) e
 	return w.settle(ctx, true)
 }
 
-// allCarts looks for carts without a document.
-func (r *Reconciler) allCarts(ctx context.Context, f *figures, left *left) error {
-	w := &walk{Reconciler: r, f: f, left: left}
-	for cursor := f.After; ; {
+// compareCarts looks for carts without a document. MongoDB is asked about those that the run hasn't come across.
+func (r *run) compareCarts(ctx context.Context) error {
+	w := r.walk()
+	defer w.end()
+	for cursor := r.f.After; ; {
 		users, next, err := r.Carts.Users(ctx, cursor, r.page)
 		if err != nil {
 			return err
@@ -100,11 +104,11 @@ func (r *Reconciler) allCarts(ctx context.Context, f *figures, left *left) error
 		if err := r.restraint.wait(ctx, len(users)); err != nil {
 			return err
 		}
-		missing, err := r.documents.missing(ctx, users)
+		missing, err := r.documents.missing(ctx, slices.DeleteFunc(users, r.stored.has))
 		if err != nil {
 			return err
 		}
-		failed, found := map[string]error{}, map[string]pair{}
+		failed, found := map[string]error{}, []pair(nil)
 		if len(missing) > 0 {
 			if found, err = r.look(ctx, missing, failed); err != nil {
 				return err
@@ -120,15 +124,16 @@ func (r *Reconciler) allCarts(ctx context.Context, f *figures, left *left) error
 	}
 }
 
-// allBooks compares what every shard knows of every book.
-func (r *Reconciler) allBooks(ctx context.Context, f *figures, left *left) error {
+// compareBooks compares what every shard knows of every book.
+func (r *run) compareBooks(ctx context.Context) error {
+	newest := map[string]int64{}
 	for {
-		next, err := r.someBooks(ctx, f, left)
+		next, err := r.someBooks(ctx, r.f, r.left, newest)
 		if err != nil {
 			return err
 		}
-		f.After = next
-		if err := r.journal.save(ctx, f); err != nil || next == "" {
+		r.f.After = next
+		if err := r.journal.save(ctx, r.f); err != nil || next == "" {
 			return err
 		}
 	}

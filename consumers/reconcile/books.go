@@ -23,6 +23,8 @@ const (
 	learnBooks = 100
 	// knownBooks of a shard are looked up at once.
 	knownBooks = 300
+	// newestBooks are remembered from shard to shard.
+	newestBooks = 100_000
 	// booksRest is how long a book's change may be on its way to the shards, and how far the clocks of those who change books may
 	// be apart.
 	booksRest = 30 * time.Second
@@ -99,8 +101,9 @@ func (r *Reconciler) tell(ctx context.Context, shard int, all []schemas.Book) er
 	return nil
 }
 
-// someBooks compares some books that a shard knows; f.After is "<shard> <book>".
-func (r *Reconciler) someBooks(ctx context.Context, f *figures, left *left) (string, error) {
+// someBooks compares some books that a shard knows; f.After is "<shard> <book>". newest are the versions that MongoDB had when
+// an earlier shard was compared.
+func (r *Reconciler) someBooks(ctx context.Context, f *figures, left *left, newest map[string]int64) (string, error) {
 	first, after, _ := strings.Cut(f.After, " ")
 	shard, err := strconv.Atoi(first)
 	if err != nil || shard < 0 {
@@ -118,21 +121,28 @@ func (r *Reconciler) someBooks(ctx context.Context, f *figures, left *left) (str
 	if more != "" {
 		next = fmt.Sprintf("%d %s", shard, more)
 	}
-	if len(known) == 0 {
-		return next, nil
-	}
-	if err := r.pace.WaitN(ctx, len(known)); err != nil {
+	if err := r.restraint.wait(ctx, len(known)); err != nil {
 		return "", err
 	}
 	versions := make(map[string]int64, len(known))
-	ids := make([]string, 0, len(known))
+	var ids []string
 	for _, k := range known {
-		versions[k.BookID] = k.Version
-		ids = append(ids, k.BookID)
+		if version, asked := newest[k.BookID]; !asked || version > k.Version {
+			versions[k.BookID] = k.Version
+			ids = append(ids, k.BookID)
+		}
+	}
+	if len(ids) == 0 {
+		return next, nil
 	}
 	found, err := r.books.find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
 	if err != nil {
 		return "", err
+	}
+	for _, b := range found {
+		if len(newest) < newestBooks {
+			newest[b.BookID] = b.Version
+		}
 	}
 	newer := slices.DeleteFunc(found, func(b schemas.Book) bool { return b.Version <= versions[b.BookID] })
 	if err := r.tell(ctx, shard, newer); err != nil {

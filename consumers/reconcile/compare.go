@@ -41,16 +41,16 @@ func (r *Reconciler) count(f *figures, carts int) {
 }
 
 // suspects are the carts that differ, and what Redis has of them.
-func suspects(found map[string]pair) map[string]cart.Digest {
+func suspects(found []pair) map[string]cart.Digest {
 	var differ map[string]cart.Digest
-	for user, p := range found {
+	for _, p := range found {
 		if p.drift() == "" {
 			continue
 		}
 		if differ == nil {
 			differ = map[string]cart.Digest{}
 		}
-		differ[user] = p.redis
+		differ[p.user] = p.redis
 	}
 	return differ
 }
@@ -65,18 +65,18 @@ func (r *Reconciler) again(ctx context.Context, f *figures, first map[string]car
 	var mu sync.Mutex
 	var healing errgroup.Group
 	healing.SetLimit(healsAtOnce)
-	for user, p := range second {
-		if !p.still(first[user]) {
+	for _, p := range second {
+		if !p.still(first[p.user]) {
 			continue
 		}
 		if ctx.Err() != nil {
 			break
 		}
 		healing.Go(func() error {
-			if err := r.heal(ctx, f, user, p); err != nil {
+			if err := r.heal(ctx, f, p); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed[user] = err
+				failed[p.user] = err
 			}
 			return nil
 		})
@@ -86,7 +86,7 @@ func (r *Reconciler) again(ctx context.Context, f *figures, first map[string]car
 }
 
 // look reads both sides, MongoDB first. Users whose shard can't be asked go into failed.
-func (r *Reconciler) look(ctx context.Context, users []string, failed map[string]error) (map[string]pair, error) {
+func (r *Reconciler) look(ctx context.Context, users []string, failed map[string]error) ([]pair, error) {
 	documents, err := r.documents.find(ctx, users)
 	if err != nil {
 		return nil, err
@@ -95,38 +95,43 @@ func (r *Reconciler) look(ctx context.Context, users []string, failed map[string
 }
 
 // beside reads what Redis has of users whose documents were read. Those whose shard can't be asked go into failed.
-func (r *Reconciler) beside(ctx context.Context, users []string, documents map[string]document, failed map[string]error) (map[string]pair, error) {
-	byShard := map[int][]string{}
-	for _, u := range users {
+func (r *Reconciler) beside(ctx context.Context, users []string, documents []document, failed map[string]error) ([]pair, error) {
+	byShard := make([][]int, r.Carts.Shards())
+	for i, u := range users {
 		shard := r.Carts.ShardOf(u)
-		byShard[shard] = append(byShard[shard], u)
+		byShard[shard] = append(byShard[shard], i)
 	}
-	type answer struct {
-		users   []string
-		digests []cart.Digest
-		err     error
-	}
-	answers := make(chan answer, len(byShard))
+	pairs := make([]pair, len(users))
+	var mu sync.Mutex
 	var asking errgroup.Group
 	asking.SetLimit(questionsAtOnce)
 	for shard, some := range byShard {
+		if len(some) == 0 {
+			continue
+		}
 		asking.Go(func() error {
-			digests, err := r.digests(ctx, shard, some)
-			answers <- answer{some, digests, err}
+			theirs := make([]string, len(some))
+			for i, at := range some {
+				theirs[i] = users[at]
+			}
+			digests, err := r.digests(ctx, shard, theirs)
+			for i, d := range digests {
+				at := some[i]
+				pairs[at] = pair{users[at], d, documents[at]}
+			}
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, u := range theirs[len(digests):] {
+					failed[u] = err
+				}
+			}
 			return nil
 		})
 	}
-	_ = asking.Wait() // each answer has its error
-	close(answers)
-	pairs := make(map[string]pair, len(users))
-	for a := range answers {
-		for i, u := range a.users {
-			if i < len(a.digests) {
-				pairs[u] = pair{a.digests[i], documents[u]}
-			} else {
-				failed[u] = a.err
-			}
-		}
+	_ = asking.Wait() // what failed is in failed
+	if len(failed) > 0 {
+		pairs = slices.DeleteFunc(pairs, func(p pair) bool { return p.user == "" })
 	}
 	return pairs, ctx.Err()
 }
@@ -147,14 +152,14 @@ func (r *Reconciler) digests(ctx context.Context, shard int, users []string) (al
 }
 
 // settle does what makes the two equal; errMoved says that it didn't.
-func (r *Reconciler) settle(ctx context.Context, user string, p pair) error {
+func (r *Reconciler) settle(ctx context.Context, p pair) error {
 	switch p.drift() {
 	case Behind, Missing:
-		return r.Sync(ctx, user)
+		return r.Sync(ctx, p.user)
 	case Ahead, Orphan:
 		return r.adopt(ctx, p)
 	case Content:
-		return r.replace(ctx, user, p.document)
+		return r.replace(ctx, p.user, p.document)
 	}
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 
 // document is a cart as MongoDB has it.
 type document struct {
-	cart   schemas.Cart
 	digest cart.Digest
 	raw    bson.Raw
 	// fault is why the document can't be read; its digest is that of no cart then.
@@ -25,20 +24,27 @@ type document struct {
 
 func (d document) there() bool { return d.raw != nil }
 
-// readDocument works out the digest from what the document really holds, so that a change by hand is noticed too.
-func readDocument(raw bson.Raw) document {
-	d := document{raw: append(bson.Raw(nil), raw...)} // the cursor's is overwritten
-	err := bson.Unmarshal(d.raw, &d.cart)
-	if err == nil && d.cart.Version < 1 {
-		err = fmt.Errorf("version %d", d.cart.Version)
+// readDocument works out the digest from what the document really holds, so that a change by hand is noticed too. room is for
+// what is of no use afterwards.
+func readDocument(raw bson.Raw, room *schemas.Cart) document {
+	d := document{raw: raw}
+	var err error
+	if !decode(raw, room) {
+		*room, err = d.cart()
+	}
+	if err == nil && room.Version < 1 {
+		err = fmt.Errorf("version %d", room.Version)
 	}
 	if err != nil {
-		d.cart, d.fault = schemas.Cart{}, fmt.Errorf("the document can't be read: %w", err)
+		d.fault = fmt.Errorf("the document can't be read: %w", err)
 		return d
 	}
-	d.digest = cart.DigestOf(d.cart)
+	d.digest = cart.DigestOf(*room)
 	return d
 }
+
+// cart is what the document holds.
+func (d document) cart() (c schemas.Cart, err error) { return c, bson.Unmarshal(d.raw, &c) }
 
 // errUnsound says that a document holds what no cart can.
 var errUnsound = errors.New("the document is no cart")
@@ -46,12 +52,20 @@ var errUnsound = errors.New("the document is no cart")
 // most is the highest number that Redis's scripts know exactly.
 const most = 1 << 53
 
-// sound returns an error where the document isn't one that Redis can take.
-func (d document) sound() error {
-	c := d.cart
+// sound returns the document's cart, or an error where it isn't one that Redis can take.
+func (d document) sound() (schemas.Cart, error) {
+	if d.fault != nil {
+		return schemas.Cart{}, d.fault
+	}
+	c, err := d.cart()
+	if err == nil {
+		err = sound(c)
+	}
+	return c, err
+}
+
+func sound(c schemas.Cart) error {
 	switch {
-	case d.fault != nil:
-		return d.fault
 	case !schemas.ValidID(c.UserID):
 		return fmt.Errorf("%w: nobody is named so", errUnsound)
 	case c.Epoch < 0 || c.Epoch >= most || c.Version < 1 || c.Version >= most:
@@ -81,13 +95,23 @@ func openDocuments(db *mongo.Database) documents {
 	return documents{db.Collection("carts", options.Collection().SetReadPreference(readpref.Primary()))}
 }
 
-// find returns the documents that there are, by user.
-func (c documents) find(ctx context.Context, users []string) (map[string]document, error) {
-	found := make(map[string]document, len(users))
-	err := c.each(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}, options.Find(), func(id string, raw bson.Raw) {
-		found[id] = readDocument(raw)
+// find returns the users' documents, zero ones where there are none.
+func (c documents) find(ctx context.Context, users []string) ([]document, error) {
+	there := make(map[string]document, len(users))
+	var room schemas.Cart
+	err := c.each(ctx, among(users), options.Find().SetBatchSize(atOnce), func(id string, raw bson.Raw) bool {
+		there[id] = readDocument(append(bson.Raw(nil), raw...), &room) // the cursor's is overwritten
+		return true
 	})
+	found := make([]document, len(users))
+	for i, u := range users {
+		found[i] = there[u]
+	}
 	return found, err
+}
+
+func among(users []string) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}
 }
 
 // missing returns the users without a document.
@@ -96,7 +120,10 @@ func (c documents) missing(ctx context.Context, users []string) ([]string, error
 		return nil, nil
 	}
 	there := make(map[string]bool, len(users))
-	err := c.each(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}, ids(), func(id string, _ bson.Raw) { there[id] = true })
+	err := c.each(ctx, among(users), options.Find().SetBatchSize(atOnce).SetProjection(bson.D{{Key: "_id", Value: 1}}), func(id string, _ bson.Raw) bool {
+		there[id] = true
+		return true
+	})
 	var missing []string
 	for _, u := range users {
 		if !there[u] {
@@ -106,42 +133,16 @@ func (c documents) missing(ctx context.Context, users []string) ([]string, error
 	return missing, err
 }
 
-// documentsPage is some documents, in the order of their ids.
-type documentsPage struct {
-	users     []string
-	documents map[string]document
-	last      string // "" where there are no more
-	err       error
-}
-
-// page returns the documents that follow an id, limit at most, fewer where they are large.
-func (c documents) page(ctx context.Context, after string, limit int) documentsPage {
-	p := documentsPage{documents: make(map[string]document, limit)}
-	bytes := 0
-	p.err = c.each(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}},
-		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)), func(id string, raw bson.Raw) {
-			if bytes < pageBytes {
-				p.users, p.documents[id], p.last = append(p.users, id), readDocument(raw), id
-			}
-			bytes += len(raw)
-		})
-	return p
-}
-
-func ids() *options.FindOptionsBuilder {
-	return options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}})
-}
-
-// each calls visit with each document whose id is a text, as every cart's is.
-func (c documents) each(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder, visit func(id string, raw bson.Raw)) error {
-	cursor, err := c.collection.Find(ctx, filter, o.SetBatchSize(atOnce))
+// each calls visit with each document whose id is a text, as every cart's is, until it returns false.
+func (c documents) each(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder, visit func(id string, raw bson.Raw) bool) error {
+	cursor, err := c.collection.Find(ctx, filter, o)
 	if err != nil {
 		return fmt.Errorf("read carts of MongoDB: %w", err)
 	}
 	defer func() { _ = cursor.Close(ctx) }()
 	for cursor.Next(ctx) {
-		if id, ok := cursor.Current.Lookup("_id").StringValueOK(); ok {
-			visit(id, cursor.Current)
+		if id, ok := cursor.Current.Lookup("_id").StringValueOK(); ok && !visit(id, cursor.Current) {
+			return nil
 		}
 	}
 	if err := cursor.Err(); err != nil {

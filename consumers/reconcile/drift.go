@@ -27,6 +27,7 @@ var kinds = []Drift{Behind, Missing, Ahead, Orphan, Content}
 
 // pair is a cart as both sides have it. MongoDB was read first, so a cart that changes meanwhile shows Redis ahead.
 type pair struct {
+	user     string
 	redis    cart.Digest
 	document document // zero where there is none
 }

@@ -11,9 +11,9 @@ import (
 var errMoved = errors.New("the cart changed meanwhile")
 
 // heal makes the two equal again.
-func (r *Reconciler) heal(ctx context.Context, f *figures, user string, p pair) error {
+func (r *Reconciler) heal(ctx context.Context, f *figures, p pair) error {
 	drift := p.drift()
-	err := r.settle(ctx, user, p)
+	err := r.settle(ctx, p)
 	if errors.Is(err, errMoved) {
 		return nil
 	}
@@ -22,7 +22,7 @@ func (r *Reconciler) heal(ctx context.Context, f *figures, user string, p pair) 
 	}
 	f.drifted.Add(1)
 	r.meter.drift.WithLabelValues(string(drift)).Inc()
-	attrs := []any{"user", user, "drift", string(drift), "epoch", p.redis.Epoch, "version", p.redis.Version,
+	attrs := []any{"user", p.user, "drift", string(drift), "epoch", p.redis.Epoch, "version", p.redis.Version,
 		"storedEpoch", p.document.digest.Epoch, "storedVersion", p.document.digest.Version}
 	if err != nil {
 		r.Log.Error("a cart differs between Redis and MongoDB and could not be healed", append(attrs, "error", err)...)
@@ -36,10 +36,10 @@ func (r *Reconciler) heal(ctx context.Context, f *figures, user string, p pair) 
 
 // adopt has Redis take the document.
 func (r *Reconciler) adopt(ctx context.Context, p pair) error {
-	if err := p.document.sound(); err != nil {
+	stored, err := p.document.sound()
+	if err != nil {
 		return err
 	}
-	stored := p.document.cart
 	adopted, err := r.Carts.Adopt(ctx, stored, p.redis)
 	if err != nil {
 		return err

@@ -17,14 +17,13 @@ func (r *Reconciler) Cart(ctx context.Context, user string) error {
 	for range 5 { // a cart that changes all the time
 		failed := map[string]error{}
 		found, lookErr := r.look(ctx, []string{user}, failed)
-		p, looked := found[user]
 		switch {
 		case lookErr != nil:
 			return fmt.Errorf("compare the cart of %s: %w", user, lookErr)
-		case !looked:
+		case len(found) == 0:
 			return fmt.Errorf("compare the cart of %s: %w", user, failed[user])
 		}
-		if err = r.settle(ctx, user, p); !errors.Is(err, errMoved) {
+		if err = r.settle(ctx, found[0]); !errors.Is(err, errMoved) {
 			break
 		}
 	}

@@ -27,6 +27,8 @@ type Carts interface {
 	Users(ctx context.Context, cursor string, limit int) (users []string, next string, err error)
 	// Digests may answer for the first of the users only. It is an error for a shard that has not got its carts back.
 	Digests(ctx context.Context, shard int, users []string) ([]cart.Digest, error)
+	// Whole returns the cart that a digest stands for, false where the digest is only a hash.
+	Whole(user string, d cart.Digest) (schemas.Cart, bool)
 	Get(ctx context.Context, user string) (cart.View, error)
 	// Adopt makes the cart what a copy that is ahead holds, if it still is what the caller saw.
 	Adopt(ctx context.Context, c schemas.Cart, saw cart.Digest) (bool, error)

@@ -33,6 +33,7 @@ type bundle struct {
 	carts    *late
 	stored   *persist.Store
 	db       *mongo.Database
+	uri      env.MongoDB
 	redis    *redis.Client
 	registry *prometheus.Registry
 	log      *locked
@@ -46,7 +47,7 @@ func setup(t *testing.T) *bundle {
 	db, err := uri.Open()
 	must(t, err)
 	t.Cleanup(func() { _ = db.Client().Disconnect(context.Background()) })
-	b := &bundle{t: t, db: db, redis: redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1}), log: &locked{}}
+	b := &bundle{t: t, db: db, uri: uri, redis: redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1}), log: &locked{}}
 	t.Cleanup(func() { _ = b.redis.Close() })
 	store, err := cart.Open(cart.Options{
 		Redis: &redis.UniversalOptions{Addrs: []string{addr}, MaxRetries: -1}, Shards: shards, Currency: "EUR",
