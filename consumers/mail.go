@@ -12,7 +12,7 @@ import (
 )
 
 // mailer is the consumer that needs a relay for its mails.
-const mailer = "reminder"
+const mailer = reminder.Group
 
 // errNoRelay says that the only consumer that was asked for can't run.
 var errNoRelay = errors.New(mailer + " needs SMTP_ADDR and MAIL_FROM")

@@ -47,6 +47,7 @@ var table = []entry{
 		return booksync.Consumer(fanout)
 	}},
 	{mailer, "cart.reminders → mail", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {
+		e.beside[mailer] = e.mailer
 		return reminder.Consumer(e.mailer)
 	}},
 	{deadletter.Group, "cart.dlq → MongoDB dead_letters, for whoever looks into what failed", func(e *engines, _ prometheus.Registerer, _ *slog.Logger) runner.Runnable {

@@ -87,6 +87,9 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 		return err
 	}
 	e.lot.ReplayWith(r)
+	if e.mailer != nil {
+		e.mailer.ParkWith(r)
+	}
 
 	// Timers
 

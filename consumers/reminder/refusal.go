@@ -19,7 +19,7 @@ type verdict int
 const (
 	// away: the relay can't be asked, or refuses whatever it is given. Nothing was said about the record.
 	away verdict = iota
-	// forNow: the relay takes no mail for this address now.
+	// forNow: the relay doesn't take this mail now; see doubt for whose trouble that is.
 	forNow
 	// forGood: the relay takes no mail for this address, or not this mail, ever.
 	forGood
@@ -94,8 +94,7 @@ func lost(said string) error {
 // relayDenied is how servers say that they don't relay for whoever asks. Their codes are those of an unknown address.
 var relayDenied = regexp.MustCompile(`\brelay(ing)?( access)? (is )?(denied|not (permitted|allowed)|prohibited|forbidden)|(unable to|cannot|can't|not permitted to|not allowed to|not) relay\b`)
 
-// judge decides what a reply says about the record. What it can't tell is the relay's trouble where it may pass, and the
-// mail's where it won't.
+// judge decides what a reply says about the record. What it can't tell is the mail's own trouble.
 func judge(at mail.SendErrReason, code int, enhanced, said string) verdict {
 	_, kind, _ := strings.Cut(enhanced, ".")
 	kind, _, _ = strings.Cut(kind, ".")
@@ -107,11 +106,11 @@ func judge(at mail.SendErrReason, code int, enhanced, said string) verdict {
 	case code == 530 || code == 534 || code == 535 || code == 538:
 		return away // whom it wants to know first
 	case at == mail.ErrSMTPRcptTo && relayDenied.MatchString(said):
-		return away // the relay doesn't know us: it would refuse everyone's
+		return forNow // it doesn't know us, or quotes a server behind it that doesn't know the address any more
 	case code >= 500:
 		return forGood
-	case kind == "1" || kind == "2" || kind == "" && code == 450:
-		return forNow // the address, or its mailbox (RFC 3463)
+	case kind == "3":
+		return away // its disks, its lookups
 	}
-	return away
+	return forNow
 }

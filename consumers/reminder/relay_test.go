@@ -38,6 +38,7 @@ type relay struct {
 	connections, tries int
 	users              []string
 	encrypted          bool
+	conns              []net.Conn
 }
 
 // rules are what a relay does other than take every mail. Each may be nil.
@@ -116,6 +117,15 @@ func (r *relay) opened() int {
 	return r.connections
 }
 
+// cut ends all connections.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+}
+
 func (r *relay) tried() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,6 +143,7 @@ func (r *relay) NewSession(c *smtp.Conn) (smtp.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.connections++
+	r.conns = append(r.conns, c.Conn())
 	r.encrypted = encrypted
 	return &session{relay: r, conn: c}, nil
 }

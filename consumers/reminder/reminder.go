@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -45,10 +46,11 @@ type Config struct {
 // address, and its user neither opted out nor got this very reminder. A user gets a reminder once; twice at worst, with
 // the same Message-ID, when a process or a connection dies between the relay's yes and what was kept of it.
 //
-// A relay or an engine that is away is waited for. An address that is refused for good, or for an hour, is parked.
+// A relay or an engine that is away is waited for. A mail that is refused for good is parked; one that is refused for now is
+// kept in MongoDB, for Run to try again, and nobody waits for it.
 func Consumer(m *Mailer) runner.Consumer[schemas.Reminder] {
 	return runner.Consumer[schemas.Reminder]{
-		Group:    "reminder",
+		Group:    Group,
 		Topics:   []string{schemas.CartReminders},
 		Decode:   schemas.DecodeReminder,
 		Handle:   m.Handle,
@@ -56,38 +58,35 @@ func Consumer(m *Mailer) runner.Consumer[schemas.Reminder] {
 	}
 }
 
-const (
-	// deferFor is how long an address may be refused for now before it counts as refused for good: meanwhile the others
-	// of its partition wait.
-	deferFor = time.Hour
-	// A relay that took all of a mail and didn't answer in time may have sent it. So the next try waits, the longer the
-	// more there were: a relay that is always too slow must not flood anybody.
-	pauseFirst, pauseMost = time.Minute, time.Hour
-)
+// Group is the consumer's name.
+const Group = "reminder"
 
 // Mailer sends reminders. It may be used by many goroutines.
 type Mailer struct {
-	contacts Contacts
-	optOuts  optOuts
-	ledger   ledger
-	relay    relay
-	composer *composer
-	outcomes *prometheus.CounterVec
-	log      *slog.Logger
+	contacts  Contacts
+	optOuts   optOuts
+	ledger    ledger
+	deferrals deferrals
+	relay     relay
+	composer  *composer
+	log       *slog.Logger
+	lot       lot // of ParkWith
 
+	outcomes, attempts *prometheus.CounterVec
+	waiting            prometheus.Gauge
+
+	doubt  doubt
+	paused atomic.Bool
 	// open are the reminders that were tried and aren't done, by ce_id.
 	open *lru.Cache[string, attempt]
 }
 
-// attempt is what is known of a reminder that was tried and isn't done.
+// attempt is what is known of a reminder that was tried and isn't done, and that MongoDB doesn't know yet.
 type attempt struct {
-	// taken says that the relay took it: only MongoDB doesn't know yet, and it must not go out again.
+	// taken says that the relay took it: it must not go out again.
 	taken bool
-	// deferred is since when the address is refused for now.
-	deferred time.Time
-	// next is when it may be tried again, after pause.
-	next  time.Time
-	pause time.Duration
+	// silent is that the relay got it and didn't answer, nil where it didn't: it must not go out again at once.
+	silent *failure
 }
 
 type (
@@ -97,6 +96,12 @@ type (
 	ledger interface {
 		last(ctx context.Context, user string) (cart.Tag, error)
 		keep(ctx context.Context, r schemas.Reminder, at time.Time) error
+	}
+	deferrals interface {
+		newest(ctx context.Context, user string) (cart.Tag, error)
+		put(ctx context.Context, d deferral) error
+		due(ctx context.Context, now time.Time, limit int) (found []deferral, waiting int64, err error)
+		change(ctx context.Context, d deferral, next *deferral) (ours bool, err error)
 	}
 	relay interface {
 		send(ctx context.Context, m *mail.Msg, address string) error
@@ -116,23 +121,33 @@ func New(c Config) (*Mailer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assemble(Mailer{contacts: c.Contacts, optOuts: optout.New(c.Database), ledger: newStore(c.Database), relay: smtp,
-		composer: composer, log: c.Log}, c.Registerer)
+	return assemble(&Mailer{contacts: c.Contacts, optOuts: optout.New(c.Database), ledger: newStore(c.Database), deferrals: newRoom(c.Database),
+		relay: smtp, composer: composer, log: c.Log}, c.Registerer)
 }
 
-func assemble(m Mailer, reg prometheus.Registerer) (*Mailer, error) {
+func assemble(m *Mailer, reg prometheus.Registerer) (*Mailer, error) {
 	m.outcomes = promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "cartstream_reminder_mails_total",
-		Help: "Reminders by what became of them: sent, or why not (changed, empty, no_address, opted_out, sent_before).",
+		Help: "Reminders by what became of them: sent, or why not (changed, empty, no_address, opted_out, sent_before), or deferred, to be counted again at the end.",
 	}, []string{"outcome"})
-	for _, outcome := range []string{sent, changed, empty, noAddress, optedOut, sentBefore} {
+	for _, outcome := range []string{sent, changed, empty, noAddress, optedOut, sentBefore, deferred} {
 		m.outcomes.WithLabelValues(outcome)
+	}
+	m.waiting = promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+		Name: "cartstream_reminder_deferred", Help: "Reminders that a relay refused for now and that wait for their next attempt, of all processes.",
+	})
+	m.attempts = promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "cartstream_reminder_deferred_attempts_total",
+		Help: "Attempts at deferred reminders by what came of them: sent, refused again, parked, dropped (no longer due), undone (the relay or an engine is away).",
+	}, []string{"outcome"})
+	for _, outcome := range []string{sent, refusedAgain, parked, dropped, undone} {
+		m.attempts.WithLabelValues(outcome)
 	}
 	var err error
 	if m.open, err = lru.New[string, attempt](remembered); err != nil {
 		return nil, fmt.Errorf("reminder: %w", err)
 	}
-	return &m, nil
+	return m, nil
 }
 
 // What becomes of a reminder.
@@ -143,6 +158,7 @@ const (
 	noAddress  = "no_address"  // is known
 	optedOut   = "opted_out"   // is the user
 	sentBefore = "sent_before" // is this very reminder
+	deferred   = "deferred"    // until its next attempt
 )
 
 // Handle mails the users of the reminders. The error is runner.Permanent where an address is refused, and tells nothing
@@ -150,7 +166,7 @@ const (
 func (m *Mailer) Handle(ctx context.Context, batch []runner.Record[schemas.Reminder]) error {
 	for _, rec := range batch {
 		r := rec.Value
-		outcome, err := m.remind(ctx, r)
+		outcome, err := m.remind(ctx, rec)
 		if err != nil {
 			return fmt.Errorf("remind %s: %w", r.UserID, err)
 		}
@@ -160,32 +176,44 @@ func (m *Mailer) Handle(ctx context.Context, batch []runner.Record[schemas.Remin
 	return nil
 }
 
-// errPaused says that it isn't time yet to try again.
-var errPaused = errors.New("the relay took the mail without an answer: waiting before it gets it again")
+// remind sends one reminder, where it is still due and doesn't wait already, or defers it.
+func (m *Mailer) remind(ctx context.Context, rec runner.Record[schemas.Reminder]) (outcome string, err error) {
+	r := rec.Value
+	if a, _ := m.open.Get(idOf(r)); a.silent != nil {
+		return m.refused(ctx, rec, a.silent)
+	}
+	waits, err := m.deferrals.newest(ctx, r.UserID)
+	if err != nil {
+		return "", err
+	}
+	if waits == (cart.Tag{Epoch: r.Epoch, Version: r.Version}) {
+		return deferred, nil
+	}
+	outcome, err = m.mail(ctx, r)
+	var f *failure
+	if errors.As(err, &f) {
+		return m.refused(ctx, rec, f)
+	}
+	return outcome, err
+}
 
-// remind sends one reminder, where it is still due, and keeps that it did.
-func (m *Mailer) remind(ctx context.Context, r schemas.Reminder) (outcome string, err error) {
-	id := schemas.CartVersionID(r.UserID, r.Epoch, r.Version)
-	a, _ := m.open.Get(id)
-	if !a.taken {
+// mail sends the reminder, where it is still due, and keeps that it did. An error that says what the relay made of the
+// mail is a *failure.
+func (m *Mailer) mail(ctx context.Context, r schemas.Reminder) (outcome string, err error) {
+	id := idOf(r)
+	if !m.taken(r) {
 		contact, why, err := m.due(ctx, r)
-		if err != nil {
-			return "", err
-		}
-		if why != "" {
-			m.open.Remove(id)
-			return why, nil
-		}
-		if time.Now().Before(a.next) {
-			return "", errPaused
+		if err != nil || why != "" {
+			return why, err
 		}
 		message, err := m.composer.compose(r, contact, time.Now())
 		if err != nil {
 			return "", runner.Permanent(err)
 		}
 		if err := m.relay.send(ctx, message, contact.Email); err != nil {
-			return "", m.refusal(id, a, err)
+			return "", err
 		}
+		m.doubt.took()
 		m.open.Add(id, attempt{taken: true})
 	}
 	if err := m.ledger.keep(ctx, r, time.Now()); err != nil {
@@ -193,6 +221,14 @@ func (m *Mailer) remind(ctx context.Context, r schemas.Reminder) (outcome string
 	}
 	m.open.Remove(id)
 	return sent, nil
+}
+
+func idOf(r schemas.Reminder) string { return schemas.CartVersionID(r.UserID, r.Epoch, r.Version) }
+
+// taken reports whether the relay took the mail, which MongoDB doesn't know yet.
+func (m *Mailer) taken(r schemas.Reminder) bool {
+	a, _ := m.open.Get(idOf(r))
+	return a.taken
 }
 
 // due returns the contact of a reminder that is to be sent now, or why it isn't.
@@ -226,29 +262,27 @@ func (m *Mailer) due(ctx context.Context, r schemas.Reminder) (contact cart.Cont
 	return contact, "", nil
 }
 
-// refusal decides what a mail's failure means for its reminder: one that is refused for good is permanent, one that is
-// refused for now is so after an hour.
-func (m *Mailer) refusal(id string, a attempt, err error) error {
-	var f *failure
-	if !errors.As(err, &f) {
-		return err
-	}
+// refused decides what a mail's failure means for its record: it is permanent, or deferred, or its partition waits.
+func (m *Mailer) refused(ctx context.Context, rec runner.Record[schemas.Reminder], f *failure) (outcome string, err error) {
 	now := time.Now()
 	switch f.verdict {
 	case forGood:
-		return runner.Permanent(err)
-	case forNow:
-		if a.deferred.IsZero() {
-			a.deferred = now
-		}
-		m.open.Add(id, a)
-		if now.Sub(a.deferred) >= deferFor {
-			return runner.Permanent(err)
-		}
+		return "", runner.Permanent(f)
+	case away:
+		return "", f
 	case unanswered:
-		a.pause = min(max(2*a.pause, pauseFirst), pauseMost)
-		a.next = now.Add(a.pause)
-		m.open.Add(id, a)
+		m.open.Add(idOf(rec.Value), attempt{silent: f})
+	case forNow:
 	}
-	return err
+	if !m.doubt.mails(now) {
+		return "", fmt.Errorf("%w, as to every mail before it", f)
+	}
+	d, _ := newDeferral(rec, Group, runner.Replaying(ctx), now).refused(f, now)
+	if err := m.deferrals.put(ctx, d); err != nil {
+		return "", err
+	}
+	m.doubt.refused(now)
+	m.open.Remove(idOf(rec.Value))
+	m.log.InfoContext(ctx, "reminder deferred", "user", d.User, "epoch", d.Epoch, "version", d.Version, "due", d.Due, "error", f)
+	return deferred, nil
 }

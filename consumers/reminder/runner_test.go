@@ -2,6 +2,7 @@ package reminder_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"cartstream/consumers/reminder"
 	"cartstream/consumers/runner"
@@ -85,6 +88,104 @@ func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
 		await(t, "all have one", func() bool { return len(b.relay.took()) == len(want)+2 })
 	})
 	b.hides(t)
+}
+
+// A full mailbox costs nobody else of its partition a moment; after its last attempt its reminder is parked, and can be
+// replayed like any other.
+func TestAFullMailboxHoldsNobodyUpAndEndsOneDay(t *testing.T) {
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, schemas.CartReminders, schemas.CartDLQ))
+	must(t, err)
+	t.Cleanup(kafka.Close)
+	brokers := kgo.SeedBrokers(kafka.ListenAddrs()...)
+	full := says(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
+	b := setup(t, newRelay(t, rules{rcpt: func(to string) error {
+		if strings.HasPrefix(to, "full") {
+			return full(to)
+		}
+		return nil
+	}}))
+	producer, err := kgo.NewClient(brokers)
+	must(t, err)
+	t.Cleanup(producer.Close)
+	records := []*kgo.Record{recordOf(b.idle("before", 3), 0), recordOf(b.idle("full", 3), 0), recordOf(b.idle("behind", 3), 0)}
+	must(t, producer.ProduceSync(t.Context(), records...).FirstErr())
+
+	r, err := runner.New(runner.Config{Kafka: []kgo.Opt{brokers}, DeadLetters: schemas.CartDLQ, Logger: slog.New(slog.NewTextHandler(b.log, nil))},
+		reminder.Consumer(b.mailer))
+	must(t, err)
+	b.mailer.ParkWith(r)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		must(t, <-ended)
+	})
+	await(t, "the others have theirs", func() bool { return len(b.relay.took()) == 2 })
+	await(t, "all offsets are committed", func() bool {
+		offsets, err := kadm.NewClient(producer).FetchOffsets(t.Context(), reminder.Group)
+		if err != nil {
+			return false
+		}
+		at, _ := offsets.Lookup(schemas.CartReminders, 0)
+		return at.At == 3
+	})
+	waiting := b.db.Collection(reminder.Deferrals)
+	if n, err := waiting.CountDocuments(t.Context(), bson.M{"_id": "full"}); err != nil || n != 1 {
+		t.Fatalf("%d wait, %v", n, err)
+	}
+
+	_, err = waiting.UpdateMany(t.Context(), bson.M{}, bson.M{"$set": bson.M{"attempts": int64(9)}}) // two days later
+	must(t, err)
+	b.later(t, b.mailer)
+	await(t, "nothing waits any more", func() bool {
+		n, err := waiting.CountDocuments(t.Context(), bson.M{})
+		return err == nil && n == 0
+	})
+	letter := read(t, brokers)
+	l, err := runner.ReadLetter(letter)
+	must(t, err)
+	if l.Class != runner.ClassExhausted || l.Attempts != 10 || l.Group != reminder.Group || l.Record.Offset != 1 || l.Record.Partition != 0 ||
+		l.Record.Topic != schemas.CartReminders || string(l.Record.Value) != string(records[1].Value) || !strings.Contains(l.Message, "452 4.2.2") {
+		t.Errorf("letter %+v of %+v", l, l.Record)
+	}
+	b.hides(t, errors.New(l.Message))
+
+	t.Run("replayed, it is deferred, or sent, like the first time", func(t *testing.T) {
+		must(t, r.Replay(t.Context(), letter))
+		var d struct {
+			Letter string
+			Before int64
+		}
+		must(t, waiting.FindOne(t.Context(), bson.M{"_id": "full"}).Decode(&d))
+		if d.Letter != l.ID || d.Before != 10 {
+			t.Errorf("it is the letter %+v", d)
+		}
+		_, err := waiting.DeleteMany(t.Context(), bson.M{})
+		must(t, err)
+		b.relay.now(rules{})
+		must(t, r.Replay(t.Context(), letter))
+		if mails := b.relay.took(); len(mails) != 3 || mails[2].to != "full@example.com" {
+			t.Errorf("%d mails", len(mails))
+		}
+	})
+}
+
+// read returns the only dead letter.
+func read(t *testing.T, brokers kgo.Opt) *kgo.Record {
+	t.Helper()
+	reader, err := kgo.NewClient(brokers, kgo.ConsumeTopics(schemas.CartDLQ), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	must(t, err)
+	defer reader.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		fetches := reader.PollFetches(ctx)
+		must(t, fetches.Err())
+		if letters := fetches.Records(); len(letters) > 0 {
+			return letters[0]
+		}
+	}
 }
 
 func recordOf(r schemas.Reminder, partition int32) *kgo.Record {

@@ -114,7 +114,7 @@ func (b *bundle) handle(t *testing.T, r schemas.Reminder) error {
 }
 
 func batch(r schemas.Reminder) []runner.Record[schemas.Reminder] {
-	return []runner.Record[schemas.Reminder]{{Record: &kgo.Record{Topic: schemas.CartReminders, Key: []byte(r.UserID)}, Value: r}}
+	return []runner.Record[schemas.Reminder]{{Record: &kgo.Record{Topic: schemas.CartReminders, Key: []byte(r.UserID), Value: schemas.EncodeReminder(r)}, Value: r}}
 }
 
 // outcomes returns how many reminders ended so.

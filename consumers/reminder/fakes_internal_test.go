@@ -1,0 +1,320 @@
+package reminder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/wneessen/go-mail"
+
+	"cartstream/api/cart"
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
+	"cartstream/schemas/env"
+	"cartstream/schemas/link"
+)
+
+var errAway = errors.New("connection refused")
+
+// world is every engine of Mailers at once, in memory, so that a fake clock can rule them.
+type world struct {
+	mu     sync.Mutex
+	answer func(user string) error // of the relay; nil takes the mail
+	tried  []try
+	sent   map[string]int
+	carts  map[string]int64 // by user: the version of their own last change, 1 where none is told
+	out    map[string]bool  // opted out
+	kept   map[string]cart.Tag
+	waits  map[string]deferral
+	given  []runner.GivenUp
+
+	mongo, lot error // nil: it answers
+}
+
+// try is a mail that the relay was given.
+type try struct {
+	user string
+	at   time.Time
+}
+
+func newWorld() *world {
+	return &world{sent: map[string]int{}, carts: map[string]int64{}, out: map[string]bool{}, kept: map[string]cart.Tag{}, waits: map[string]deferral{}}
+}
+
+// set changes the world.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+func (w *world) Has(_ context.Context, user string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out[user], w.mongo
+}
+
+func (w *world) last(_ context.Context, user string) (cart.Tag, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.kept[user], w.mongo
+}
+
+func (w *world) keep(_ context.Context, r schemas.Reminder, _ time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mongo == nil {
+		w.kept[r.UserID] = cart.Tag{Epoch: r.Epoch, Version: r.Version}
+	}
+	return w.mongo
+}
+
+func (w *world) send(ctx context.Context, _ *mail.Msg, address string) error {
+	w.mu.Lock()
+	user := strings.TrimSuffix(address, "@example.com")
+	w.tried = append(w.tried, try{user, time.Now()})
+	answer := w.answer
+	w.mu.Unlock()
+	if answer != nil {
+		if err := answer(user); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w.set(func() { w.sent[user]++ })
+	return nil
+}
+
+func (w *world) Contact(_ context.Context, user string) (cart.Contact, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines := []schemas.Line{{BookID: "b1", Title: "Emma", Quantity: 1, Availability: schemas.Available}}
+	v := max(w.carts[user], 1)
+	return cart.Contact{Epoch: 1, Version: v, Email: user + "@example.com", Cart: schemas.Cart{UserID: user, Epoch: 1, Version: v, Currency: "EUR", Items: lines}}, nil
+}
+
+func (w *world) newest(_ context.Context, user string) (cart.Tag, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return cart.Tag{Epoch: w.waits[user].Epoch, Version: w.waits[user].Version}, w.mongo
+}
+
+func (w *world) put(_ context.Context, d deferral) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if old := w.waits[d.User]; w.mongo == nil && schemas.Newer(d.Epoch, d.Version, old.Epoch, old.Version) {
+		w.waits[d.User] = d
+	}
+	return w.mongo
+}
+
+func (w *world) due(_ context.Context, now time.Time, _ int) (found []deferral, waiting int64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.waits {
+		if !d.Due.After(now) {
+			found = append(found, d)
+		}
+	}
+	return found, int64(len(w.waits)), w.mongo
+}
+
+func (w *world) change(_ context.Context, d deferral, next *deferral) (ours bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.waits[d.User]
+	if w.mongo != nil || was.Epoch != d.Epoch || was.Version != d.Version || was.Revision != d.Revision {
+		return false, w.mongo
+	}
+	if next == nil {
+		delete(w.waits, d.User)
+		return true, nil
+	}
+	next.Revision++
+	w.waits[d.User] = *next
+	return true, nil
+}
+
+func (w *world) GiveUp(_ context.Context, group string, g runner.GivenUp) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lot == nil && group == Group {
+		w.given = append(w.given, g)
+	}
+	return w.lot
+}
+
+// parked returns what was given up, attempts the times of the user's mails since the first, and waiting how many wait.
+func (w *world) parked() []runner.GivenUp {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.given
+}
+
+func (w *world) attempts(user string) (after []time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var first time.Time
+	for _, t := range w.tried {
+		if t.user != user {
+			continue
+		}
+		if first.IsZero() {
+			first = t.at
+		}
+		after = append(after, t.at.Sub(first))
+	}
+	return after
+}
+
+func (w *world) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waits)
+}
+
+// took returns how many of the user's mails the relay took, all the same of everybody.
+func (w *world) took(user string) int { return w.all()[user] }
+
+func (w *world) all() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.sent)
+}
+
+func (w *world) deferral(user string) deferral {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waits[user]
+}
+
+// slowly is the world with a relay that takes its time.
+type slowly struct {
+	*world
+	takes time.Duration
+}
+
+func (s slowly) send(ctx context.Context, m *mail.Msg, address string) error {
+	select {
+	case <-time.After(s.takes):
+		return s.world.send(ctx, m, address)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// process is a Mailer of the world, as a process has it.
+type process struct {
+	*Mailer
+	reg *prometheus.Registry
+}
+
+func (w *world) process(t *testing.T) process {
+	t.Helper()
+	links, err := link.New(env.Links{Secret: "l1nk"}, env.JWT{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	composer, err := newComposer("shop@example.com", "https://shop.example", links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	m, err := assemble(&Mailer{contacts: w, optOuts: w, ledger: w, deferrals: w, relay: w, composer: composer, log: slog.New(slog.DiscardHandler)}, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.ParkWith(w)
+	return process{m, reg}
+}
+
+// run runs the process until the test, or stop, ends it.
+func (p process) run(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+func recordOf(user string, version int64) runner.Record[schemas.Reminder] {
+	r := schemas.Reminder{UserID: user, Epoch: 1, Version: version, IdleSince: schemas.At(time.Now())}
+	return runner.Record[schemas.Reminder]{Value: r, Record: &kgo.Record{
+		Topic: schemas.CartReminders, Partition: 3, Offset: 41, Key: []byte(user), Value: schemas.EncodeReminder(r),
+		Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte(fmt.Sprint(user, ":1:", version))}},
+	}}
+}
+
+// handle gives the user's reminder of their first version to the consumer.
+func (p process) handle(t *testing.T, user string) error {
+	t.Helper()
+	return p.Handle(t.Context(), []runner.Record[schemas.Reminder]{recordOf(user, 1)})
+}
+
+func (p process) defers(t *testing.T, user string) {
+	t.Helper()
+	if err := p.handle(t, user); err != nil {
+		t.Fatalf("it isn't deferred: %v", err)
+	}
+}
+
+// held fails the test unless the error means: again, for as long as it takes.
+func held(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || runner.IsPermanent(err) || runner.IsRefused(err) {
+		t.Fatalf("got %v, want an error that parks nothing and counts for nothing", err)
+	}
+}
+
+// metric is the value of a counter or gauge, of those with that outcome where one is told.
+func (p process) metric(t *testing.T, name, outcome string) (value int) {
+	t.Helper()
+	families, err := p.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (outcome == "" || m.GetLabel()[0].GetValue() == outcome) {
+				value += int(m.GetCounter().GetValue() + m.GetGauge().GetValue())
+			}
+		}
+	}
+	return value
+}
+
+func (p process) tried(t *testing.T, outcome string) int {
+	t.Helper()
+	return p.metric(t, "cartstream_reminder_deferred_attempts_total", outcome)
+}
+
+func (p process) shown(t *testing.T) int {
+	t.Helper()
+	return p.metric(t, "cartstream_reminder_deferred", "")
+}
+
+// What a relay says.
+var (
+	full    = &failure{verdict: forNow, stage: "RCPT", reply: "452 4.2.2"}
+	silent  = &failure{verdict: unanswered, stage: "the content"}
+	broken  = &failure{verdict: away, stage: "RCPT", reply: "451 4.3.0"}
+	unknown = &failure{verdict: forGood, stage: "RCPT", reply: "550 5.1.1"}
+)
+
+func says(f *failure) func(string) error { return func(string) error { return f } }
