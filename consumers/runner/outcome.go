@@ -42,7 +42,7 @@ const (
 	ClassUndecodable = "undecodable"
 	// ClassRejected: Handle returned Permanent.
 	ClassRejected = "rejected"
-	// ClassExhausted: Handle returned Refused each of 10 times.
+	// ClassExhausted: Handle returned Refused each of 10 times, or took the record over and gave it up later.
 	ClassExhausted = "exhausted"
 )
 
