@@ -12,14 +12,20 @@ import (
 // plant writes a record that nobody can decode into cart.events.v1: it has to end as a letter of every group, and nothing
 // else may.
 func (st *strikes) plant(ctx context.Context) error {
+	_, err := st.planted(ctx)
+	return err
+}
+
+// planted is plant, and returns the record as it stands in Kafka.
+func (st *strikes) planted(ctx context.Context) (*kgo.Record, error) {
 	value := fmt.Sprintf("poison %d", st.random.Uint64())
 	r := &kgo.Record{Topic: schemas.CartEvents, Key: []byte(userID(st.random.IntN(users))), Value: []byte(value)}
 	st.poison[value] = true
 	r.Partition = int32(schemas.Partition(string(r.Key), partitions)) //nolint:gosec // 16 of them
 	if err := st.stack.log.ProduceSync(ctx, r).FirstErr(); err != nil {
-		return fmt.Errorf("plant poison: %w", err)
+		return nil, fmt.Errorf("plant poison: %w", err)
 	}
-	return nil
+	return r, nil
 }
 
 // letters finds what is in the parking lot and shouldn't be. The error is what should be there and isn't: a letter that

@@ -26,9 +26,11 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "wiped", about: "Redis loses everything: FLUSHALL, and a server without its files; every change is answered once Kafka has it",
+		name: "wiped", about: "Redis loses everything: FLUSHALL, a server without its files, and that while no consumer runs; every change is answered once Kafka has it",
 		forgets: true, env: []string{"ACK=kafka"},
-		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.flush, st.wipe) },
+		strike: func(ctx context.Context, st *strikes) error {
+			return st.strike(ctx, 3, st.flush, st.wipe, st.wipeAlone)
+		},
 	},
 	{
 		name: "cluster", about: "slots of a Redis Cluster move while their carts are used, and its masters are killed", cluster: true,
@@ -55,8 +57,13 @@ var asked = []scenario{
 		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.promote) },
 	},
 	{
-		name: "letters", about: "there is no place for dead letters: no topic, no MongoDB and no disk",
-		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 1, st.fillSpools) },
+		name: "letters", about: "there is no place for dead letters: no topic, no MongoDB and no disk; and whoever has them on disk is killed",
+		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.fillSpools, st.killSpooled) },
+	},
+	{
+		name: "alone", about: "Redis loses everything while no consumer runs; every change is answered once Kafka has it",
+		forgets: true, env: []string{"ACK=kafka"},
+		strike: func(ctx context.Context, st *strikes) error { return st.strike(ctx, 2, st.wipeAlone) },
 	},
 	{
 		name: "aof-window", about: "as aof, with changes answered once Redis has them: counts those that are lost", mayLose: true,
@@ -77,8 +84,8 @@ var soak = scenario{
 	name: "soak", about: "everything for a long time", env: []string{"RECONCILE_EVERY=30s"},
 	strike: func(ctx context.Context, st *strikes) error {
 		for st.since() < st.until {
-			if err := st.strike(ctx, 17, st.killProduct, st.freezeProduct, st.restartProduct, st.poisonEvents,
-				st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.fillSpools, st.outOfKafka, st.freezeKafka,
+			if err := st.strike(ctx, 18, st.killProduct, st.freezeProduct, st.restartProduct, st.poisonEvents,
+				st.killKafka, st.troubleKafka, st.refuseTopic, st.refuseLetters, st.fillSpools, st.killSpooled, st.outOfKafka, st.freezeKafka,
 				st.killRedis, st.troubleRedis, st.freezeRedis, st.killMongoDB, st.troubleMongoDB); err != nil {
 				return err
 			}
