@@ -29,7 +29,7 @@ func traced(t *testing.T, sampler sdk.Sampler) (*api, *tracetest.SpanRecorder) {
 func about(s sdk.ReadOnlySpan) map[string]string {
 	said := map[string]string{}
 	for _, a := range s.Attributes() {
-		said[string(a.Key)] = a.Value.Emit()
+		said[string(a.Key)] = a.Value.String()
 	}
 	return said
 }

@@ -50,7 +50,7 @@ func TestARecordOfAKeptTraceHasASpanInIt(t *testing.T) {
 					t.Errorf("%s, a child of %v", s.Name(), s.Parent())
 				}
 				for _, a := range s.Attributes() {
-					if v := a.Value.Emit(); strings.Contains(v, "u1") {
+					if v := a.Value.String(); strings.Contains(v, "u1") {
 						t.Errorf("%s tells too much: %s", a.Key, v)
 					}
 				}
@@ -110,7 +110,7 @@ func TestASpanOfWhatComesAgainSaysSo(t *testing.T) {
 func attributes(s sdk.ReadOnlySpan) string {
 	var all strings.Builder
 	for _, a := range s.Attributes() {
-		all.WriteString(string(a.Key) + "=" + a.Value.Emit() + "\n")
+		all.WriteString(string(a.Key) + "=" + a.Value.String() + "\n")
 	}
 	return all.String()
 }
