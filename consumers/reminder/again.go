@@ -43,6 +43,9 @@ type lot interface {
 	GiveUp(ctx context.Context, group string, g runner.GivenUp) error
 }
 
+// errNoLot says that Run would lose what it gives up.
+var errNoLot = errors.New("reminder: Run needs ParkWith before it")
+
 // ParkWith says where reminders go that come to nothing. It must be called before Run.
 func (m *Mailer) ParkWith(l lot) { m.lot = l }
 
@@ -54,8 +57,11 @@ func (m *Mailer) Resume() { m.paused.Store(false) }
 
 // Run tries deferred reminders again when they are due, under the same checks as the first time, until ctx ends; then it
 // waits for attempts under way, 5 s at most. Any number of processes may: each attempt is one process's, and where that
-// dies, another's 5 minutes later. It returns nil, whatever is away.
+// dies, another's 5 minutes later. It returns nil, whatever is away; an error without ParkWith alone.
 func (m *Mailer) Run(ctx context.Context) error {
+	if m.lot == nil {
+		return errNoLot
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var complained time.Time

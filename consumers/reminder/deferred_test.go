@@ -80,7 +80,11 @@ func (b *bundle) later(t *testing.T, mailers ...*reminder.Mailer) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for _, m := range mailers {
-		running.Go(func() { _ = m.Run(ctx) })
+		running.Go(func() {
+			if err := m.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	t.Cleanup(func() { stop(); running.Wait() })
 }
@@ -141,20 +145,20 @@ func TestWhatCannotBeDeferredIsHeld(t *testing.T) {
 	}
 }
 
-// rot is a lot that keeps what comes.
-type rot struct {
+// lot keeps what comes to nothing.
+type lot struct {
 	mu    sync.Mutex
 	given []runner.GivenUp
 }
 
-func (l *rot) GiveUp(_ context.Context, _ string, g runner.GivenUp) error {
+func (l *lot) GiveUp(_ context.Context, _ string, g runner.GivenUp) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.given = append(l.given, g)
 	return nil
 }
 
-func (l *rot) all() []runner.GivenUp {
+func (l *lot) all() []runner.GivenUp {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.given
@@ -163,7 +167,7 @@ func (l *rot) all() []runner.GivenUp {
 // Two processes look for the same deferrals in one MongoDB: each mail goes out once.
 func TestTwoProcessesShareWhatIsDeferred(t *testing.T) {
 	b := setup(t, newRelay(t, rules{rcpt: says(450, smtp.EnhancedCode{4, 2, 1}, "busy")}))
-	lots := []*rot{{}, {}}
+	lots := []*lot{{}, {}}
 	other := b.another(t, prometheus.NewRegistry())
 	b.mailer.ParkWith(lots[0])
 	other.ParkWith(lots[1])

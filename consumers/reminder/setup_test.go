@@ -75,6 +75,7 @@ func (b *bundle) another(t *testing.T, reg prometheus.Registerer, changes ...fun
 		Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	must(t, err)
+	m.ParkWith(&lot{})
 	return m
 }
 
