@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -115,22 +114,4 @@ func (j journal) save(ctx context.Context, f *figures) error {
 func (j journal) end(ctx context.Context, f *figures) error {
 	f.FinishedAt, f.Part, f.After = time.Now(), "", ""
 	return j.save(ctx, f)
-}
-
-// newest returns the figures of the run that began last, of whichever scope; nil where none ever did.
-func (j journal) newest(ctx context.Context) (*figures, error) {
-	var all []*figures
-	for _, s := range []Scope{Recent, All} {
-		f, err := j.load(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		if f != nil {
-			all = append(all, f)
-		}
-	}
-	if len(all) == 0 {
-		return nil, nil //nolint:nilnil // both say what they are
-	}
-	return slices.MaxFunc(all, func(a, b *figures) int { return a.StartedAt.Compare(b.StartedAt) }), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"cartstream/consumers/admin"
@@ -37,22 +38,38 @@ type report struct {
 	Healed     int64         `json:"healed"`
 }
 
+// show tells of the run that runs, or was asked for: of the one over all carts where both scopes do; else of the one that ended
+// last. A scope in the query asks for that scope's.
 func (r *Reconciler) show(w http.ResponseWriter, q *http.Request, runs Runs) error {
+	scopes := []Scope{All, Recent}
+	if asked := Scope(q.URL.Query().Get("scope")); asked != "" {
+		if !slices.Contains(scopes, asked) {
+			return admin.BadRequest("scope", "must be recent or all")
+		}
+		scopes = []Scope{asked}
+	}
 	var answer report
-	for _, s := range []Scope{Recent, All} {
+	var shown *figures
+	for _, s := range scopes {
 		running, err := runs.Running(q.Context(), s)
 		if err != nil {
 			return fmt.Errorf("look at reconciliation: %w: %w", schemas.ErrUnavailable, err)
 		}
-		answer.Running = answer.Running || running
+		f, err := r.journal.load(q.Context(), s)
+		if err != nil {
+			return fmt.Errorf("look at reconciliation: %w: %w", schemas.ErrUnavailable, err)
+		}
+		switch {
+		case answer.Running: // shown is its
+		case running:
+			answer.Running, shown = true, f
+		case shown == nil || f != nil && f.FinishedAt.After(shown.FinishedAt):
+			shown = f
+		}
 	}
-	f, err := r.journal.newest(q.Context())
-	if err != nil {
-		return fmt.Errorf("look at reconciliation: %w: %w", schemas.ErrUnavailable, err)
-	}
-	if f != nil {
-		answer.Scope, answer.StartedAt, answer.FinishedAt = &f.Scope, told(f.StartedAt), told(f.FinishedAt)
-		answer.Compared, answer.Drifted, answer.Healed = f.compared.Load(), f.drifted.Load(), f.healed.Load()
+	if shown != nil {
+		answer.Scope, answer.StartedAt, answer.FinishedAt = &shown.Scope, told(shown.StartedAt), told(shown.FinishedAt)
+		answer.Compared, answer.Drifted, answer.Healed = shown.compared.Load(), shown.drifted.Load(), shown.healed.Load()
 	}
 	admin.Answer(w, http.StatusOK, answer)
 	return nil

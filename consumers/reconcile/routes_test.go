@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ func (boss) Verify(context.Context, string) (token.Claims, error) {
 // asked are the runs that were asked for.
 type asked struct {
 	scopes  []reconcile.Scope
-	running bool
+	running []reconcile.Scope
 	away    error
 }
 
@@ -36,13 +37,13 @@ func (a *asked) Trigger(_ context.Context, s reconcile.Scope) error {
 }
 
 func (a *asked) Running(_ context.Context, s reconcile.Scope) (bool, error) {
-	return a.running && s == reconcile.All, a.away
+	return slices.Contains(a.running, s), a.away
 }
 
-func (b *bundle) call(runs *asked, method, body string) (status int, answer map[string]any) {
+func (b *bundle) call(runs *asked, method, query, body string) (status int, answer map[string]any) {
 	b.t.Helper()
 	h := admin.New(boss{}, slog.New(slog.DiscardHandler), b.Routes(runs)...)
-	q := httptest.NewRequestWithContext(b.t.Context(), method, "/admin/reconcile", strings.NewReader(body))
+	q := httptest.NewRequestWithContext(b.t.Context(), method, "/admin/reconcile"+query, strings.NewReader(body))
 	q.Header.Set("Authorization", "Bearer x")
 	if body != "" {
 		q.Header.Set("Content-Type", "application/json")
@@ -57,7 +58,7 @@ func (b *bundle) call(runs *asked, method, body string) (status int, answer map[
 
 func TestTheNewestRunsFiguresAreTold(t *testing.T) {
 	b := setup(t)
-	status, answer := b.call(&asked{}, http.MethodGet, "")
+	status, answer := b.call(&asked{}, http.MethodGet, "", "")
 	if status != 200 || answer["running"] != false || answer["startedAt"] != nil || answer["compared"] != 0.0 {
 		t.Errorf("before the first run: %d %v", status, answer)
 	}
@@ -67,13 +68,22 @@ func TestTheNewestRunsFiguresAreTold(t *testing.T) {
 	b.forget("u2")
 	b.edit("u2", set("items", "none")) // which nothing can heal
 	b.all()
-	status, answer = b.call(&asked{running: true}, http.MethodGet, "")
+	status, answer = b.call(&asked{running: []reconcile.Scope{reconcile.All}}, http.MethodGet, "", "")
 	if status != 200 || answer["running"] != true || answer["scope"] != "all" || answer["compared"] != 10.0 ||
 		answer["drifted"] != 2.0 || answer["healed"] != 1.0 || answer["startedAt"] == nil || answer["finishedAt"] == nil {
 		t.Errorf("%d %v", status, answer)
 	}
-	b.recent(0)
-	if _, answer = b.call(&asked{}, http.MethodGet, ""); answer["scope"] != "recent" || answer["compared"] != 0.0 {
+	b.recent(0) // where a poller of the run over all looks, meanwhile and after
+	both := &asked{running: []reconcile.Scope{reconcile.Recent, reconcile.All}}
+	for runs, query := range map[*asked]string{both: "", {running: both.running[1:]}: "", {}: "?scope=all"} {
+		if _, answer = b.call(runs, http.MethodGet, query, ""); answer["scope"] != "all" || answer["compared"] != 10.0 || answer["running"] != (query == "") {
+			t.Errorf("running %v, asked for %q: %v", runs.running, query, answer)
+		}
+	}
+	if status, answer = b.call(&asked{}, http.MethodGet, "?scope=some", ""); status != 400 {
+		t.Errorf("of a scope that nobody knows: %d %v", status, answer)
+	}
+	if _, answer = b.call(&asked{}, http.MethodGet, "", ""); answer["scope"] != "recent" || answer["compared"] != 0.0 {
 		t.Errorf("after a run over changed carts: %v", answer)
 	}
 }
@@ -95,7 +105,7 @@ func TestARunIsAskedFor(t *testing.T) {
 	} {
 		t.Run(claim, func(t *testing.T) {
 			runs := &asked{away: c.away}
-			status, answer := b.call(runs, http.MethodPost, c.body)
+			status, answer := b.call(runs, http.MethodPost, "", c.body)
 			if status != c.status {
 				t.Errorf("%d %v", status, answer)
 			}

@@ -2,49 +2,31 @@ package reconcile
 
 import "hash/maphash"
 
-const (
-	// mostWords of 8 bytes are kept, so that 16 million users find room in 32 MiB.
-	mostWords  = 1 << 22
-	leastWords = 1 << 10
-	// perWord is how many users share a word at most. Then one of 200 who aren't among them seems to be; with half as many, which is
-	// usual, one of 2,000.
-	perWord = 4
-)
+// mostStored is how many users are remembered: at some 20 bytes each, 80 MiB.
+const mostStored = 4 << 20
 
-// stored knows which users' documents a run has come across, so that MongoDB needn't be asked about them again: a Bloom filter.
-// Some who aren't among them seem to be, others in each run.
+// stored knows which users' documents a run has come across, so that MongoDB needn't be asked about them again. It keeps hashes of
+// 64 bits, seeded anew in each run: among a million users the odds that one without a document seems to have one are 1 to 18 million.
 type stored struct {
 	seed  maphash.Seed
-	words []uint64
+	users map[uint64]struct{}
 	room  int
 }
 
-// newStored has room for about n users. What is beyond it is forgotten.
+// newStored has room for n users, or as many as may be remembered.
 func newStored(n int64) *stored {
-	words := leastWords
-	for words < mostWords && int64(words)*perWord/2 < n {
-		words *= 2
-	}
-	return &stored{seed: maphash.MakeSeed(), words: make([]uint64, words), room: words * perWord}
+	room := int(min(max(n, 0), mostStored))
+	return &stored{maphash.MakeSeed(), make(map[uint64]struct{}, room), room}
 }
 
+// add remembers the user where there is room: who is forgotten is asked about.
 func (s *stored) add(user string) {
-	if s.room == 0 {
-		return
+	if len(s.users) < s.room {
+		s.users[maphash.String(s.seed, user)] = struct{}{}
 	}
-	s.room--
-	word, bits := s.find(user)
-	*word |= bits
 }
 
-// has is true for all who were added while there was room, and for few others.
 func (s *stored) has(user string) bool {
-	word, bits := s.find(user)
-	return *word&bits == bits
-}
-
-func (s *stored) find(user string) (word *uint64, bits uint64) {
-	h := maphash.String(s.seed, user)
-	bits = 1<<(h&63) | 1<<(h>>6&63) | 1<<(h>>12&63) | 1<<(h>>18&63)
-	return &s.words[h>>24&uint64(len(s.words)-1)], bits //nolint:gosec // a length is not negative
+	_, known := s.users[maphash.String(s.seed, user)]
+	return known
 }
