@@ -5,23 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
-
-	"cartstream/schemas"
 )
 
 const reconcileAbout = `
 reconcile: all of %d carts (-scale), by POST /admin/reconcile {"scope":"all"}; its own times of begin and end. Consumers persist and timers.
-  nothing to heal  beside this process reading all documents whole, by one cursor: their fingerprint is worked out of all that they hold
-  all stale        every document is of an older epoch than its cart; beside raw bulkWrites of 1,000 replacements under the condition
-                   that what is stored is older, 2 at a time
+  nothing to heal  beside this process reading id, epoch, version and fingerprint of all documents by one cursor: a SHA-1 of all that
+                   a document holds, since none is kept
+  all stale        every document is of an older epoch than its cart, half a minute after the carts changed; beside raw bulkWrites of
+                   1,000 replacements under the condition that what is stored is older, 2 at a time
   adds             POST /v1/cart/items by %d users on %d connections, as fast as they are answered, while nothing is to heal; beside
                    the same adds without it
   CPU is the consumers' own time a cart, Redis's the same
@@ -76,6 +73,8 @@ type reconciling struct {
 	copies *mongo.Collection // what raw writes go to
 	n      int
 	adders []caller
+	// changed is when carts last changed: until half a minute later a document that is behind may only be late.
+	changed time.Time
 }
 
 func (b *bench) prepareReconcile(ctx context.Context, s *stack) (*reconciling, error) {
@@ -93,7 +92,7 @@ func (b *bench) prepareReconcile(ctx context.Context, s *stack) (*reconciling, e
 	if err != nil {
 		return nil, err
 	}
-	r.adders = all[:min(addUsers, len(all))]
+	r.adders, r.changed = all[:min(addUsers, len(all))], time.Now()
 	return r, r.copyAll(ctx)
 }
 
@@ -123,31 +122,6 @@ func (b *bench) fillCarts(ctx context.Context, s *stack, carts *mongo.Collection
 	}
 	b.say("Redis and MongoDB have %d carts after %.1f s", n, time.Since(began).Seconds())
 	return all, nil
-}
-
-// copyAll makes the documents that raw writes replace.
-func (r *reconciling) copyAll(ctx context.Context) error {
-	cursor, err := r.carts.Find(ctx, bson.D{}, mongooptions.Find().SetBatchSize(perBulk))
-	if err != nil {
-		return err
-	}
-	defer cursor.Close(ctx) //nolint:errcheck // read to its end or given up
-	var some []any
-	for {
-		more := cursor.Next(ctx)
-		if more {
-			some = append(some, append(bson.Raw(nil), cursor.Current...))
-		}
-		if len(some) == perBulk || !more && len(some) > 0 {
-			if _, err := r.copies.InsertMany(ctx, some); err != nil {
-				return err
-			}
-			some = some[:0]
-		}
-		if !more {
-			return cursor.Err()
-		}
-	}
 }
 
 // run reconciles all carts and returns how many it compared and healed, and for how long it ran.
@@ -207,6 +181,11 @@ func (r *reconciling) staleTurn(ctx context.Context, into *series) error {
 	if _, err := r.carts.UpdateMany(ctx, bson.D{}, bson.D{{Key: "$inc", Value: bson.D{{Key: "epoch", Value: -1}}}}); err != nil {
 		return err
 	}
+	select {
+	case <-time.After(time.Until(r.changed.Add(31 * time.Second))):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := r.turn(ctx, into); err != nil {
 		return err
 	}
@@ -215,64 +194,6 @@ func (r *reconciling) staleTurn(ctx context.Context, into *series) error {
 		err = fmt.Errorf("%d carts were not healed", healed)
 	}
 	return err
-}
-
-// rawTurn measures what this process does with all documents.
-func (r *reconciling) rawTurn(ctx context.Context, into *series, do func(context.Context) error) error {
-	used, err := cpu(os.Getpid())
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := do(ctx); err != nil {
-		return err
-	}
-	elapsed, n := time.Since(began), float64(r.n)
-	after, err := cpu(os.Getpid())
-	into.add(n/elapsed.Seconds(), us(after-used)/n, 0)
-	return err
-}
-
-func (r *reconciling) readAll(ctx context.Context) error {
-	n, err := readAll(ctx, r.carts)
-	if err == nil && n < r.n {
-		err = fmt.Errorf("%d of %d documents", n, r.n)
-	}
-	return err
-}
-
-// replaceAll replaces every copy by a newer one.
-func (r *reconciling) replaceAll(ctx context.Context) error {
-	var next atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	epoch := time.Now().UnixMilli()
-	for range 2 {
-		g.Go(func() error {
-			for {
-				to := int(next.Add(perBulk))
-				from := to - perBulk
-				if from >= r.n {
-					return nil
-				}
-				var models []mongo.WriteModel
-				for i := from; i < min(to, r.n); i++ {
-					at := schemas.Milliseconds(epoch)
-					c := schemas.Cart{UserID: userID(i), Epoch: epoch, Version: 1, Currency: "EUR", UpdatedAt: &at, Items: []schemas.Line{{
-						BookID: bestseller, Title: "The Old Curiosity Shop", UnitPrice: 999, Quantity: 1, LineTotal: 999, Availability: schemas.Available}}}
-					c.Totals = schemas.Sum(c.Items)
-					models = append(models, mongo.NewReplaceOneModel().SetFilter(older(c)).SetReplacement(c))
-				}
-				result, err := r.copies.BulkWrite(ctx, models, mongooptions.BulkWrite().SetOrdered(false))
-				if err != nil {
-					return err
-				}
-				if result.MatchedCount != int64(len(models)) {
-					return fmt.Errorf("%d of %d documents replaced", result.MatchedCount, len(models))
-				}
-			}
-		})
-	}
-	return g.Wait()
 }
 
 // addsTurn lets users add for a while alone, then while all carts are compared.
@@ -300,5 +221,6 @@ func (r *reconciling) addsTurn(ctx context.Context, d time.Duration, busy, alone
 	})
 	err := add(busy)
 	over.Store(true)
+	r.changed = time.Now()
 	return errors.Join(err, g.Wait(), r.relayed(ctx))
 }
