@@ -13,11 +13,13 @@ import (
 )
 
 const (
-	// busyShare of a core: a Redis that works as much for others has callers.
-	busyShare = 0.1
-	// Redis is looked at each lookEvery, for lookFor in which a run asks it nothing.
+	// busyShare of a core: a Redis that works as much for others has callers, a thousand changes a second or so.
+	busyShare = 0.03
+	// Redis is looked at each lookEvery, for lookFor in which a run asks it nothing; looks times where it seems busy, since
+	// heartbeats do so now and then, and callers each time.
 	lookEvery = 500 * time.Millisecond
 	lookFor   = 20 * time.Millisecond
+	looks     = 3
 )
 
 // restraint lets a run over all carts go as fast as it can while nobody else needs Redis, and perSecond while somebody does
@@ -36,13 +38,27 @@ func newRestraint(r redis.UniversalClient) *restraint {
 // wait returns once n carts, atOnce at most, may be compared. It is called between two questions to Redis.
 func (r *restraint) wait(ctx context.Context, n int) error {
 	if !time.Now().Before(r.until) {
-		share, err := r.others(ctx)
-		r.busy, r.until = err != nil || share > busyShare, time.Now().Add(lookEvery)
+		r.busy = r.callers(ctx)
+		r.until = time.Now().Add(lookEvery)
 	}
 	if !r.busy {
 		return ctx.Err()
 	}
 	return r.slow.WaitN(ctx, min(n, atOnce))
+}
+
+// callers reports whether somebody else needs Redis, or nothing is known of that.
+func (r *restraint) callers(ctx context.Context) bool {
+	for range looks {
+		share, err := r.others(ctx)
+		if err != nil {
+			return true
+		}
+		if share <= busyShare {
+			return false
+		}
+	}
+	return true
 }
 
 // others is the share of a core that the busiest server takes while it is asked nothing from here.
