@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
@@ -67,6 +68,49 @@ func TestAShardWhoseOffsetIsNotInTheLog(t *testing.T) {
 
 func TestATopicThatIsGoneIsWaitedFor(t *testing.T) {
 	d := setupTail(t)
+	d.drop(t)
+	d.forgets(t)
+	eventually(t, "a word of it", func() error {
+		look(t, d.first)
+		return d.log.says(" is gone, of which ")()
+	})
+	eventually(t, "a refusal", d.refused(t, "u1"))
+	d.create(t)
+	eventually(t, "the cart as Redis has it", d.served(t, "u1", 2))
+}
+
+func TestALostShardWaitsForATopicThatIsGone(t *testing.T) {
+	for claim, forgotten := range map[string]bool{
+		"of which persist has stored something": false,
+		// With a topic, Kafka forgets how far its groups had read.
+		"of which nobody knows how far persist had read": true,
+	} {
+		t.Run(claim, func(t *testing.T) {
+			d := setupLost(t)
+			d.drop(t)
+			if forgotten {
+				if _, err := d.admin.DeleteGroup(t.Context(), d.group); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+					t.Fatal(err)
+				}
+			}
+			d.loses(t)
+			eventually(t, "a word of it", func() error {
+				look(t, d.first)
+				return d.log.says(" is gone, ")()
+			})
+			eventually(t, "a refusal", d.refused(t, "u1"))
+			if ready, recovering := d.first.Count(); ready != 0 || recovering != 8 {
+				t.Errorf("%d shards are ready, %d recovering", ready, recovering)
+			}
+			d.create(t)
+			eventually(t, "the cart as MongoDB has it", d.served(t, "u1", 2))
+		})
+	}
+}
+
+// drop deletes the topic.
+func (d *tailed) drop(t *testing.T) {
+	t.Helper()
 	if _, err := d.admin.DeleteTopics(t.Context(), d.topic); err != nil {
 		t.Fatal(err)
 	}
@@ -77,16 +121,6 @@ func TestATopicThatIsGoneIsWaitedFor(t *testing.T) {
 		}
 		return err
 	})
-	d.forgets(t)
-	eventually(t, "a word of it", func() error {
-		look(t, d.first)
-		return d.log.says(" is gone, of which ")()
-	})
-	eventually(t, "a refusal", d.refused(t, "u1"))
-	if _, err := d.admin.CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the cart as Redis has it", d.served(t, "u1", 2))
 }
 
 func TestWhatAnOvertakenRecoveryWritesIsRefused(t *testing.T) {

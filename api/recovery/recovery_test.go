@@ -43,6 +43,7 @@ func TestTwoInstancesAtOnceOpenOneGeneration(t *testing.T) {
 
 func TestAnEpochInMongoDBIsNeverReached(t *testing.T) {
 	e := setup(t)
+	e.create(t)
 	future := time.Now().Add(24 * time.Hour).UnixMilli() // a clock that went back since
 	e.keep(t, "u1", future, 3)
 	s := e.open(t, 8)
@@ -55,6 +56,7 @@ func TestAnEpochInMongoDBIsNeverReached(t *testing.T) {
 
 func TestALossIsSeenAgainAndAgain(t *testing.T) {
 	e := setup(t)
+	e.create(t)
 	for i := range 20 {
 		e.keep(t, fmt.Sprintf("u%d", i), 7, 3)
 	}

@@ -212,6 +212,14 @@ func (e *engines) committed(t *testing.T, partition int32, offset int64) {
 	}
 }
 
+// create makes the topic.
+func (e *engines) create(t *testing.T) {
+	t.Helper()
+	if _, err := e.admin.CreateTopic(t.Context(), partitions, 1, nil, e.topic); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // loses makes Redis lose everything.
 func (e *engines) loses(t *testing.T) {
 	t.Helper()

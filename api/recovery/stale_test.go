@@ -16,6 +16,7 @@ import (
 
 func TestWhatWasReadBeforeALossIsNotPutBackAfterIt(t *testing.T) {
 	e := setup(t)
+	e.create(t)
 	e.keep(t, "u1", 7, 3)
 	s := e.open(t, 8)
 	e.run(t, s, "one")

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"cartstream/api/cart"
 )
@@ -90,6 +93,18 @@ func (r *Recovery) committed(ctx context.Context) (map[int32]int64, error) {
 	return found, nil
 }
 
+// unheard returns nil where MongoDB holds no cart: then a topic that doesn't exist never had one.
+func (r *Recovery) unheard(ctx context.Context) error {
+	err := r.Carts.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	switch {
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return nil
+	case err != nil:
+		return fmt.Errorf("whether MongoDB holds carts: %w", err)
+	}
+	return fmt.Errorf("%s is gone, though MongoDB holds carts", r.Topic)
+}
+
 // plan asks Kafka from where to where to read for each partition. A topic that doesn't exist has nothing to read, unless
 // something is known to have been in it; partitions that can't be asked are left out. stored is nil but for shards that lost
 // their data.
@@ -121,6 +136,11 @@ func (r *Recovery) plan(ctx context.Context, shards []int, after map[int]int64, 
 		for partition, at := range stored {
 			if at > 0 {
 				return nil, fmt.Errorf("%s is gone, of which MongoDB holds all of partition %d before %d", r.Topic, partition, at)
+			}
+		}
+		if stored != nil { // Kafka forgets how far a group had read of a topic, with the topic
+			if err := r.unheard(ctx); err != nil {
+				return nil, err
 			}
 		}
 		return []*tail{t}, nil

@@ -39,9 +39,7 @@ func setupTail(t *testing.T) *tailed {
 func setupTailOn(t *testing.T, addr string) *tailed {
 	t.Helper()
 	d := &tailed{engines: setupOn(t, addr)}
-	if _, err := d.admin.CreateTopic(t.Context(), partitions, 1, nil, d.topic); err != nil {
-		t.Fatal(err)
-	}
+	d.create(t)
 	d.store = d.open(t, 8)
 	first := d.open(t, 8)
 	d.first = first
