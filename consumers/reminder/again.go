@@ -132,12 +132,13 @@ func (m *Mailer) again(run context.Context, d deferral) error {
 	case runner.IsPermanent(err), refused && f.verdict == forGood:
 		claimed.Attempts++
 		return m.park(ctx, claimed, runner.ClassRejected, err)
-	case !refused || f.verdict == away || !m.doubt.mails(now):
+	case !refused || f.verdict == away:
 		next := claimed
 		next.Due = now.Add(awayFor)
-		if refused && f.verdict == unanswered {
-			next.Due = now.Add(silences[0])
-		}
+		return errors.Join(err, m.conclude(ctx, claimed, &next, undone))
+	case m.doubt.everybodys() && now.Sub(d.First) < excused:
+		next := claimed
+		next.Due = now.Add(claimed.lastWait(f))
 		return errors.Join(err, m.conclude(ctx, claimed, &next, undone))
 	}
 	m.doubt.refused(now)

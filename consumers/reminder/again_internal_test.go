@@ -96,6 +96,7 @@ func TestATakenMailIsKeptAsSoonAsMongoDBIsBack(t *testing.T) {
 		w.set(func() { w.answer = func(string) error { w.set(func() { w.mongo = errAway }); return nil } })
 		time.Sleep(time.Hour)
 		other.run(t)
+		p.Pause() // begins nothing anew
 		time.Sleep(2 * lookEvery)
 		if w.took("u1") != 1 || w.waiting() != 1 {
 			t.Fatalf("%d mails, %d wait", w.took("u1"), w.waiting())

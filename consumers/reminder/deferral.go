@@ -31,6 +31,9 @@ var (
 	silences = []time.Duration{time.Hour, 4 * time.Hour, 12 * time.Hour, 24 * time.Hour}
 )
 
+// excused is for how long refusals don't count while the relay refuses everybody. Beyond, they do: everything ends one day.
+const excused = 5 * 24 * time.Hour
+
 // deferral is a reminder that waits for its next attempt, and all that is needed to park it one day. It holds no address.
 type deferral struct {
 	User    string `bson:"_id,omitempty"`
@@ -110,6 +113,14 @@ func (d deferral) refused(f *failure, now time.Time) (next deferral, over bool) 
 	}
 	d.Due = now.Add(ladder[step-1])
 	return d, false
+}
+
+// lastWait is the wait after the last refusal of that kind that counted.
+func (d deferral) lastWait(f *failure) time.Duration {
+	if f.verdict == unanswered {
+		return silences[max(d.Unanswered, 1)-1]
+	}
+	return waits[max(d.Attempts, 1)-1]
 }
 
 // room keeps the deferrals in MongoDB, one a user.

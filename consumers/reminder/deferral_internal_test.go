@@ -135,6 +135,7 @@ func TestAnOutageEndsNoDeferral(t *testing.T) {
 	for claim, outage := range map[string]func(*world){
 		"of the relay":          func(w *world) { w.answer = says(broken) },
 		"that refuses everyone": func(w *world) { w.answer = says(full) },
+		"that answers nobody":   func(w *world) { w.answer = says(silent) },
 		"of the connection":     func(w *world) { w.answer = func(string) error { return errAway } },
 		"of MongoDB":            func(w *world) { w.mongo = errAway },
 	} {
@@ -148,7 +149,7 @@ func TestAnOutageEndsNoDeferral(t *testing.T) {
 					p.defers(t, fmt.Sprint("u", n))
 				}
 				w.set(func() { outage(w) })
-				time.Sleep(8 * time.Hour)
+				time.Sleep(4 * 24 * time.Hour)
 				if n := len(w.parked()); n != 0 || w.waiting() != doubtAfter {
 					t.Fatalf("%d are parked, %d wait", n, w.waiting())
 				}
@@ -172,6 +173,26 @@ func TestARelayInTroubleHoldsThePartition(t *testing.T) {
 		}
 		if w.waiting() != 0 || len(w.parked()) != 0 {
 			t.Errorf("%d wait, %d are parked", w.waiting(), len(w.parked()))
+		}
+	})
+}
+
+func TestEvenWhoIsRefusedWithEverybodyEndsOneDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.process(t)
+		w.answer = says(full)
+		p.run(t)
+		for n := range doubtAfter {
+			p.defers(t, fmt.Sprint("u", n))
+		}
+		time.Sleep(excused)
+		if n := len(w.parked()); n != 0 {
+			t.Fatalf("%d are parked", n)
+		}
+		time.Sleep(excused)
+		if n := len(w.parked()); n != doubtAfter || w.waiting() != 0 {
+			t.Errorf("%d are parked, %d wait", n, w.waiting())
 		}
 	})
 }

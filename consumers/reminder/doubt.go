@@ -27,6 +27,13 @@ func (d *doubt) mails(now time.Time) bool {
 	return d.inARow < doubtAfter || now.Sub(d.last) >= doubtEvery
 }
 
+// everybodys reports whether a refusal now would be of one mail among all.
+func (d *doubt) everybodys() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inARow >= doubtAfter
+}
+
 // refused counts a refusal that was the mail's own.
 func (d *doubt) refused(now time.Time) {
 	d.mu.Lock()
