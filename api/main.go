@@ -32,6 +32,10 @@ func main() {
 		return
 	}
 	accept := slices.Equal(os.Args[1:], []string{"recover", "--accept-loss"})
+	if slices.Equal(os.Args[1:], []string{"recover"}) {
+		fmt.Fprintln(os.Stderr, "api: recover needs --accept-loss: it gives up what only Kafka could still tell; see api --help")
+		os.Exit(2)
+	}
 	if len(os.Args) > 1 && !accept {
 		fmt.Fprintf(os.Stderr, "api: %q is no command; see api --help\n", strings.Join(os.Args[1:], " "))
 		os.Exit(2)

@@ -167,6 +167,46 @@ func TestABookTellsItsStoryInACart(t *testing.T) {
 	}
 }
 
+// A walk that comes later finds the newest price in the line, and tells of nothing.
+func TestAChangeThatFindsANewPriceShowsTheOneSeen(t *testing.T) {
+	for claim, change := range map[string]func(context.Context, *cart.Store) (cart.Result, error){
+		"added again": func(ctx context.Context, s *cart.Store) (cart.Result, error) {
+			return s.Add(ctx, cart.Request{User: "u"}, "emma", 1)
+		},
+		"set to more": func(ctx context.Context, s *cart.Store) (cart.Result, error) {
+			return s.Set(ctx, cart.Request{User: "u"}, "emma", 3)
+		},
+		"set to less": func(ctx context.Context, s *cart.Store) (cart.Result, error) {
+			return s.Set(ctx, cart.Request{User: "u"}, "emma", 1)
+		},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			s := open(t, func(o *cart.Options) { o.Shards = 1 }, enginetest.Redis(t))
+			raise(t, s, cart.Ready)
+			first, err := s.Add(t.Context(), cart.Request{User: "u"}, "emma", 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := first.Change.Items[0].UnitPrice
+			if err := cart.Know(t.Context(), s, emmaAt(7)); err != nil {
+				t.Fatal(err)
+			}
+			r, err := change(t.Context(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := r.Change.Items[0]
+			if was := l.PreviousUnitPrice; l.UnitPrice != 1007 || was == nil || *was != seen {
+				t.Fatalf("%+v, want the price seen, %d, beside the new one", l, seen)
+			}
+			r, err = s.Set(t.Context(), cart.Request{User: "u"}, "emma", 9)
+			if err != nil || r.Change.Items[0].PreviousUnitPrice != nil {
+				t.Errorf("changed once more: %+v, %v", r.Change.Items, err)
+			}
+		})
+	}
+}
+
 func TestAWalkBelongsToOneInstance(t *testing.T) {
 	s := open(t, func(o *cart.Options) { o.Shards = 1 }, enginetest.Redis(t))
 	raise(t, s, cart.Ready)

@@ -209,6 +209,9 @@ func (m *model) put(user, book string, kind schemas.EventType, quantity, held in
 	if i < 0 {
 		c.lines = append(c.lines, line)
 	} else {
+		if seen := c.lines[i].book.UnitPrice; seen != known.UnitPrice {
+			line.previous = &seen
+		}
 		c.lines[i] = line
 	}
 	return m.answer(user, kind, true, line.line()), nil

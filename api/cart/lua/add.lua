@@ -20,4 +20,4 @@ if total > tonumber(ARGV[11]) then return 'quantity-limit' end
 if not s and lines >= tonumber(ARGV[12]) then return 'line-limit' end
 
 if s then count(-1, before, price, availability) end
-return put('item_added', s, total, facts, held, fresh)
+return put('item_added', s, price, total, facts, held, fresh)

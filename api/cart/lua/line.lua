@@ -33,9 +33,10 @@ local function known(offered)
   return offered, held, true
 end
 
--- put writes the line at quantity q with the newest facts known, and clears its previous price. s is its place, nil for
--- a line that the cart did not have. fresh says that these facts are newer than held, the shard's.
-local function put(kind, s, q, facts, held, fresh)
+-- put writes the line at quantity q with the newest facts known. s is its place and was its price, which its user has seen now: it is the
+-- previous one where the facts' is another, else there is none. Both are nil for a line that the cart did not have. fresh says that these
+-- facts are newer than held, the shard's.
+local function put(kind, s, was, q, facts, held, fresh)
   local v, price, availability, title = string.match(facts, '^(%d+) (%d+) (%a) (.*)$')
   if fresh then learn(book, facts, held, KEYS[4], KEYS[5]) end
   if not s then
@@ -44,5 +45,6 @@ local function put(kind, s, q, facts, held, fresh)
     s, seq, lines = seq, seq + 1, lines + 1
   end
   count(1, q, price, availability)
-  return answer(change(kind, book, s .. ' ' .. q .. ' ' .. price .. ' ' .. availability .. ' ' .. v .. ' - ' .. title))
+  if not was or was == tonumber(price) then was = '-' end
+  return answer(change(kind, book, s .. ' ' .. q .. ' ' .. price .. ' ' .. availability .. ' ' .. v .. ' ' .. was .. ' ' .. title))
 end

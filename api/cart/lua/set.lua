@@ -30,4 +30,4 @@ if wanted > tonumber(ARGV[11]) then return 'quantity-limit' end
 if not s and lines >= tonumber(ARGV[12]) then return 'line-limit' end
 
 if s then count(-1, before, price, availability) end
-return put('item_set', s, wanted, facts, held, fresh)
+return put('item_set', s, price, wanted, facts, held, fresh)
