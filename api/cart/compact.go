@@ -2,7 +2,6 @@ package cart
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -132,31 +131,13 @@ const (
 
 // readCart reads the fields and values of a cart's hash.
 func readCart(user, currency string, fields []any) (schemas.Cart, error) {
-	c := schemas.Cart{UserID: user, Currency: currency, Items: make([]schemas.Line, 0, len(fields)/2)}
-	seqs := make(map[string]int64, len(fields)/2)
+	r := newCartReader(user, currency, len(fields)/2)
 	for i := 0; i+1 < len(fields); i += 2 {
 		field, _ := fields[i].(string)
 		value, _ := fields[i+1].(string)
-		r := &reader{rest: value}
-		switch field {
-		case headField:
-			c.Epoch, c.Version, c.Totals = r.number(), r.number(), r.totals()
-			r.number() // the next line's place
-			if at := schemas.Milliseconds(r.number()); c.Version > 0 {
-				c.UpdatedAt = &at
-			}
-		case ownField, addressField: // see readContact
-		default:
-			var line schemas.Line
-			line, seqs[field] = r.line(field)
-			c.Items = append(c.Items, line)
-		}
-		if r.err != nil {
-			return schemas.Cart{}, fmt.Errorf("cart of %s, field %s: %w", user, field, r.err)
-		}
+		r.take(field, value)
 	}
-	slices.SortFunc(c.Items, func(a, b schemas.Line) int { return int(seqs[a.BookID] - seqs[b.BookID]) })
-	return c, nil
+	return r.done()
 }
 
 // restored returns the head, the user's own last change and its window of the idle index, and the lines that bring back a

@@ -37,6 +37,7 @@ type door struct {
 
 // call is one EVALSHA on its way.
 type call struct {
+	first redis.Cmder // goes before it on the same connection; nil for nothing
 	cmd   *redis.Cmd
 	until time.Time
 	state atomic.Int32 // waiting, then sent or abandoned
@@ -59,8 +60,12 @@ func openDoor(client *redis.Client, closed chan struct{}) *door {
 
 // do runs one script and returns its answer. The error is errNotSent, an answer of the server, or says that an answer
 // was lost.
-func (d *door) do(ctx context.Context, args []any) (any, error) {
-	c := &call{cmd: redis.NewCmd(context.Background(), args...), until: time.Now().Add(patience), done: make(chan struct{})}
+func (d *door) do(ctx context.Context, args []any) (any, error) { return d.behind(ctx, nil, args) }
+
+// behind is do for a script that goes right behind another command, on the same connection. Where the error isn't nil, nothing
+// is known of that command, and it isn't to be looked at.
+func (d *door) behind(ctx context.Context, first redis.Cmder, args []any) (any, error) {
+	c := &call{first: first, cmd: redis.NewCmd(context.Background(), args...), until: time.Now().Add(patience), done: make(chan struct{})}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -120,6 +125,9 @@ func (d *door) send(batch []*call) {
 	now, live := time.Now(), batch[:0]
 	for _, c := range batch {
 		if now.Before(c.until) && c.state.CompareAndSwap(waiting, sent) {
+			if c.first != nil {
+				_ = pipe.Process(ctx, c.first) // see below
+			}
 			_ = pipe.Process(ctx, c.cmd) // queues it; the answer's error is the command's
 			live = append(live, c)
 		}

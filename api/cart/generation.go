@@ -72,6 +72,7 @@ const (
 	scriptUnchanged
 	scriptDigest
 	scriptAdopt
+	scriptOpen
 	scripts
 )
 
@@ -97,6 +98,7 @@ var sources = [scripts][]string{
 	scriptUnchanged:   {"unchanged"},
 	scriptDigest:      {"digest"},
 	scriptAdopt:       {"cart", "adopt"},
+	scriptOpen:        {"open"},
 }
 
 // bodies are the scripts without what makes them one generation's.

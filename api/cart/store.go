@@ -63,6 +63,7 @@ type Store struct {
 // shard is what this process knows about one shard.
 type shard struct {
 	current atomic.Pointer[loaded] // nil: not known, or recovering
+	whole   atomic.Pointer[loaded] // a generation under which the shard was seen to have all its carts
 	looking sync.Mutex
 	failure error // of the last look, in vain
 	failed  time.Time
@@ -172,6 +173,9 @@ func unavailable(what Applied, err error) error {
 // Get returns the user's cart. A user without one has an empty cart of version 0. The error is an *Unavailable, or says
 // that what Redis holds can't be read.
 func (s *Store) Get(ctx context.Context, user string) (View, error) {
+	if v, ok, err := s.read(ctx, user); ok || err != nil {
+		return v, err
+	}
 	generation, fields, err := s.fields(ctx, user)
 	if err != nil {
 		return View{}, err
