@@ -140,24 +140,40 @@ func readCart(user, currency string, fields []any) (schemas.Cart, error) {
 	return r.done()
 }
 
-// restored returns the head, the user's own last change and its window of the idle index, and the lines that bring back a
-// cart. What the user did last isn't known any more: the cart's last change stands for it. Its lines claim no version of
-// their books, so that any facts are newer.
-func restored(c schemas.Cart, window int64) []any {
+// restored appends to out what restore.lua needs to bring back a cart. What the user did last isn't known any more: the
+// cart's last change stands for it. Its lines claim no version of their books, so that any facts are newer.
+func restored(out []any, c schemas.Cart, window int64) []any {
 	var updated int64
-	own := ""
 	if c.UpdatedAt != nil {
 		updated = c.UpdatedAt.UnixMilli()
 	}
-	if c.Version > 0 {
-		own = fmt.Sprintf("%d %d %d", c.Epoch, c.Version, updated)
+	if c.Version == 0 {
+		out = append(out, c.UserID, "", 2+2*len(c.Items), headField, compactHead(c, updated, "o"))
+	} else {
+		out = append(out, c.UserID, updated-updated%window, 4+2*len(c.Items), headField, compactHead(c, updated, "o"),
+			ownField, numbers(c.Epoch, c.Version, updated))
 	}
-	out := []any{fmt.Sprintf("%d %d %d %d %d %d %d - o", c.Epoch, c.Version, c.TotalAmount, c.TotalQuantity, c.LineCount,
-		len(c.Items)+1, updated), own, updated - updated%window}
 	for i, l := range c.Items {
 		out = append(out, l.BookID, compactLine(l, i+1))
 	}
 	return out
+}
+
+// compactHead is the head of a cart of which nothing waits in the outbox. own is about the user's own last change.
+func compactHead(c schemas.Cart, updated int64, own string) string {
+	return numbers(c.Epoch, c.Version, c.TotalAmount, c.TotalQuantity, c.LineCount, int64(len(c.Items)+1), updated) + " - " + own
+}
+
+func numbers(all ...int64) string {
+	var room [128]byte
+	b := room[:0]
+	for i, n := range all {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(b)
 }
 
 // compactLine is a line that claims no version of its book.
@@ -166,8 +182,7 @@ func compactLine(l schemas.Line, place int) string {
 	if l.PreviousUnitPrice != nil {
 		previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
 	}
-	return fmt.Sprintf("%d %d %d %s 0 %s %s", place, l.Quantity, l.UnitPrice, availabilityCode(l.Availability), previous,
-		plain(l.Title))
+	return numbers(int64(place), l.Quantity, l.UnitPrice) + " " + availabilityCode(l.Availability) + " 0 " + previous + " " + plain(l.Title)
 }
 
 // readEntry reads an outbox entry, whose one field names its kind.

@@ -84,7 +84,7 @@ var sources = [scripts][]string{
 	scriptAcknowledge: {"cart", "mutation", "facts", "line", "acknowledge"},
 	scriptClear:       {"cart", "mutation", "clear"},
 	scriptRead:        {"read"},
-	scriptRestore:     {"restore"},
+	scriptRestore:     {"bulk", "restore"},
 	scriptBeat:        {"beat"},
 	scriptTrim:        {"trim"},
 	scriptPosition:    {"position"},
@@ -131,7 +131,7 @@ type loaded struct {
 }
 
 func scriptsOf(g Generation) *loaded {
-	l := &loaded{Generation: g, marker: "return 'cartstream " + g.String() + "'"}
+	l := &loaded{Generation: g, marker: markerOf(g)}
 	prefix := fmt.Sprintf("local G, READY, LOST = '%d', '%s %s', '%s %s'\n", g.Number, g, Ready, g, Lost)
 	for s, body := range bodies {
 		l.text[s] = prefix + body
@@ -139,6 +139,9 @@ func scriptsOf(g Generation) *loaded {
 	}
 	return l
 }
+
+// markerOf is a script by which a server that knows the generation is told from one that forgot.
+func markerOf(g Generation) string { return "return 'cartstream " + g.String() + "'" }
 
 func sha(text string) string {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
@@ -175,7 +178,7 @@ func (l layout) inspect(ctx context.Context, conn *redis.Conn, shard int, server
 	if opened, _ := values[1].(string); opened != "" && server != "" && opened != server {
 		return g, state, false, nil
 	}
-	known, err := conn.ScriptExists(ctx, sha(scriptsOf(g).marker)).Result()
+	known, err := conn.ScriptExists(ctx, sha(markerOf(g))).Result()
 	if err != nil {
 		return g, state, false, err
 	}

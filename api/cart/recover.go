@@ -126,6 +126,17 @@ func (n *Node) Load(ctx context.Context, g Generation) error {
 // shardsKey holds the number of shards. It stands outside of them, since they would be others under another number.
 const shardsKey = "cartstream:shards"
 
+// Serve says that the shards were opened under g on the server that the node's connection leads to, where Load was the last
+// step: this process serves them without looking first.
+func (n *Node) Serve(g Generation, shards []int) {
+	if n.store.Catalogue != nil {
+		n.store.Catalogue.Forget() // what was cached may be older than what this generation has seen
+	}
+	for _, shard := range shards {
+		n.store.shards[shard].current.CompareAndSwap(nil, n.store.set(g)) // whoever looked meanwhile may have seen a later one
+	}
+}
+
 // CheckShards compares the number of shards with the one that the data was written under, and writes it where there is
 // none. Another number is an error that nothing but another setting can mend: ErrShards.
 func (s *Store) CheckShards(ctx context.Context) error {
@@ -157,20 +168,25 @@ func (s *Store) agree(ctx context.Context) error {
 // ErrShards says that SHARDS differs from what is stored.
 var ErrShards = errors.New("SHARDS differs from what is stored")
 
-// PutBack restores a cart of a lost shard as it stands in c, under its own epoch and version; an empty Cart says that
-// the user has none. It emits nothing and leaves a cart that is there as it is. g is the generation under which c was
-// known to be the newest: under another, which may have lost what came after it, nothing is written, and the error is
-// ErrOvertaken.
-func (s *Store) PutBack(ctx context.Context, g Generation, c schemas.Cart) error {
-	shard := s.nodes.shardOf(c.UserID)
-	keys := []string{s.nodes.generation(shard), s.nodes.cart(shard, c.UserID)}
-	argv := append([]any{g.String(), c.UserID}, restored(c, s.idleWindow())...)
-	_, answer, err := s.run(ctx, shard, scriptRestore, keys, argv...)
+// PutBack restores carts of one lost shard, of different users, as they stand in carts, under their own epoch and version;
+// an empty Cart says that the user has none. It emits nothing and leaves a cart that is there as it is. g is the generation
+// under which carts were known to be the newest: under another, which may have lost what came after them, nothing is
+// written, and the error is ErrOvertaken. Redis serves nobody else meanwhile, so the caller bounds how many carts and lines.
+func (s *Store) PutBack(ctx context.Context, g Generation, carts ...schemas.Cart) error {
+	if len(carts) == 0 {
+		return nil
+	}
+	shard := s.nodes.shardOf(carts[0].UserID)
+	argv, window := []any{g.String()}, s.idleWindow()
+	for _, c := range carts {
+		argv = restored(argv, c, window)
+	}
+	_, answer, err := s.run(ctx, shard, scriptRestore, []string{s.nodes.generation(shard)}, argv...)
 	if err == nil && answer != "ok" {
 		err = ErrOvertaken
 	}
 	if err != nil {
-		return fmt.Errorf("put back the cart of %s: %w", c.UserID, err)
+		return fmt.Errorf("put back %d carts, the first %s's: %w", len(carts), carts[0].UserID, err)
 	}
 	return nil
 }

@@ -5,17 +5,19 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"cartstream/schemas"
 )
 
 // What recovery needs to bring a shard up to what Kafka has, while nothing serves it. Each write names the generation under
 // which the shard is being recovered, and is refused under another.
+
+//go:embed lua/bulk.lua
+var bulkScript string
 
 //go:embed lua/bring.lua
 var bringScript string
@@ -23,124 +25,15 @@ var bringScript string
 //go:embed lua/note.lua
 var noteScript string
 
-// Record is a cart that recovery brings up to what Kafka has.
-type Record struct {
-	schemas.Cart
-	own      schemas.CartChanged // the user's own last change: epoch, version and time
-	reminded bool
-	answers  []keptAnswer
-	touched  bool
-}
+const (
+	// readCarts are read by one call, and bringLines and bringCarts bound what one call writes: Redis serves nobody else meanwhile.
+	readCarts, bringCarts, bringLines = 25, 100, 500
+)
 
 // keptAnswer is what a keyed request was answered, to be answered again.
 type keptAnswer struct {
 	hash, value string
 	until       time.Time
-}
-
-// Apply brings the cart up to a change, by the rule that all consumers follow. What was kept of the request that made it
-// comes back with it: key and request are the hashes in the record's headers, "" where it had none, and keep is how long an
-// answer is kept.
-func (r *Record) Apply(c schemas.CartChanged, key, request string, keep time.Duration) schemas.Outcome {
-	outcome := r.Cart.Apply(c)
-	if outcome == schemas.Stale {
-		return outcome
-	}
-	r.touched = true
-	if outcome == schemas.Gap {
-		return outcome
-	}
-	if c.Type != schemas.BookChangedInCart && c.Type != schemas.Restored || r.own.Version == 0 {
-		r.own, r.reminded = c, false
-	}
-	if key != "" {
-		// The change is in Kafka: nobody has to wait for it to be relayed.
-		r.answers = append(r.answers, keptAnswer{key, request + " 0-0 " + compactChange(c), c.OccurredAt.Add(keep)})
-	}
-	return outcome
-}
-
-// Store brings the cart up to its copy in MongoDB, where that is newer. The copy's last change stands for the user's own.
-func (r *Record) Store(c schemas.Cart) {
-	if !schemas.Newer(c.Epoch, c.Version, r.Epoch, r.Version) {
-		return
-	}
-	r.Cart, r.reminded, r.touched = c, false, true
-	r.own = schemas.CartChanged{Epoch: c.Epoch, Version: c.Version}
-	if c.UpdatedAt != nil {
-		r.own.OccurredAt = *c.UpdatedAt
-	}
-}
-
-// Touched reports whether Kafka or MongoDB had something that the shard did not have.
-func (r *Record) Touched() bool { return r.touched }
-
-// compactChange is a change as scripts answer it.
-func compactChange(c schemas.CartChanged) string {
-	var b strings.Builder
-	whole := "0"
-	if c.Whole {
-		whole = "1"
-	}
-	fmt.Fprintf(&b, "%d %d %s %s %d %d %d %d", c.Epoch, c.Version, c.Type, whole, c.OccurredAt.UnixMilli(),
-		c.TotalAmount, c.TotalQuantity, c.LineCount)
-	for i, l := range c.Items {
-		b.WriteString(lineSeparator + l.BookID + " " + compactLine(l, i+1))
-	}
-	return b.String()
-}
-
-// readRecord reads the fields and values of a cart's hash.
-func readRecord(user, currency string, fields []any) (*Record, error) {
-	c, err := readContact(user, currency, fields)
-	if err != nil {
-		return nil, err
-	}
-	r := &Record{Cart: c.Cart, own: schemas.CartChanged{Epoch: c.Epoch, Version: c.Version, OccurredAt: c.At}}
-	for i := 0; i+1 < len(fields); i += 2 {
-		if head, _ := fields[i+1].(string); fields[i] == headField {
-			r.reminded = strings.HasSuffix(head, " r")
-		}
-	}
-	return r, nil
-}
-
-// arguments are ARGV of bring.lua after the generation.
-func (r *Record) arguments(now time.Time, idle int64) []any {
-	var updated int64
-	if r.UpdatedAt != nil {
-		updated = r.UpdatedAt.UnixMilli()
-	}
-	marker, own, window := "-", "", ""
-	at := r.own.OccurredAt.UnixMilli()
-	switch {
-	case r.reminded:
-		marker = "r"
-	case r.own.Epoch != r.Epoch || r.own.Version != r.Version:
-		marker = "o"
-	}
-	if marker != "-" {
-		own = fmt.Sprintf("%d %d %d", r.own.Epoch, r.own.Version, at)
-	}
-	if !r.reminded {
-		window = strconv.FormatInt(at-at%idle, 10)
-	}
-	changed := now.UnixMilli()
-	argv := []any{r.UserID, fmt.Sprintf("%d %d %d %d %d %d %d - %s", r.Epoch, r.Version, r.TotalAmount, r.TotalQuantity, r.LineCount,
-		len(r.Items)+1, updated, marker), own, window, changed - changed%changeWindow.Milliseconds()}
-	kept := 0
-	argv = append(argv, 0)
-	count := len(argv) - 1
-	for _, a := range r.answers {
-		if left := a.until.Sub(now); left > 0 {
-			argv, kept = append(argv, a.hash, a.value, left.Milliseconds()+1), kept+1
-		}
-	}
-	argv[count] = kept
-	for i, l := range r.Items {
-		argv = append(argv, l.BookID, compactLine(l, i+1))
-	}
-	return argv
 }
 
 // Tails returns the offset in cart.events up to which each shard holds what every record of it says, -1 for none; shards
@@ -170,11 +63,27 @@ func (n *Node) Tails(ctx context.Context, shards []int) (map[int]int64, error) {
 
 // Records reads the carts of users whose shards are on this node, in the state in which they are.
 func (n *Node) Records(ctx context.Context, users []string) (map[string]*Record, error) {
-	found := make([]*redis.Cmd, len(users))
+	byShard := map[int][]string{}
+	for _, u := range users {
+		shard := n.store.ShardOf(u)
+		byShard[shard] = append(byShard[shard], u)
+	}
+	type question struct {
+		users  []string
+		answer *redis.Cmd
+	}
+	var asked []question
 	_, err := n.conn.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, u := range users {
-			// Not HGetAll: a map has no order, and these fields are read as a script's answer is.
-			found[i] = p.Do(ctx, "EVAL", "return redis.call('HGETALL', KEYS[1])", 1, n.store.nodes.cart(n.store.ShardOf(u), u))
+		for shard, all := range byShard {
+			for part := range slices.Chunk(all, readCarts) {
+				keys := make([]string, len(part))
+				for i, u := range part {
+					keys[i] = n.store.nodes.cart(shard, u)
+				}
+				// Not HGetAll: a map has no order, and these fields are read as a script's answer is.
+				asked = append(asked, question{part, p.Eval(ctx,
+					"local all = {} for i, key in ipairs(KEYS) do all[i] = redis.call('HGETALL', key) end return all", keys)})
+			}
 		}
 		return nil
 	})
@@ -182,33 +91,54 @@ func (n *Node) Records(ctx context.Context, users []string) (map[string]*Record,
 		return nil, fmt.Errorf("read carts: %w", err)
 	}
 	records := make(map[string]*Record, len(users))
-	for i, u := range users {
-		fields, _ := found[i].Val().([]any)
-		if records[u], err = readRecord(u, n.store.Currency, fields); err != nil {
-			return nil, err
+	for _, q := range asked {
+		carts, _ := q.answer.Val().([]any)
+		if len(carts) != len(q.users) {
+			return nil, fmt.Errorf("read carts: %d of %d were answered", len(carts), len(q.users))
+		}
+		for i, u := range q.users {
+			fields, _ := carts[i].([]any)
+			if records[u], err = readRecord(u, n.store.Currency, fields); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return records, nil
 }
 
 // Bring writes carts back, under their own epoch and version, with the answers and indexes that belong to them. It emits
-// nothing. g and state are those of the shards; ErrOvertaken says that one had others by then.
+// nothing. g and state are those of the shards; ErrOvertaken says that one had others by then: its carts, and only those,
+// are as they were.
 func (n *Node) Bring(ctx context.Context, g Generation, state State, records []*Record) error {
-	done, now := make([]*redis.Cmd, len(records)), time.Now()
+	now := time.Now()
+	window := now.UnixMilli() - now.UnixMilli()%changeWindow.Milliseconds()
+	byShard := map[int][]*Record{}
+	for _, r := range records {
+		shard := n.store.ShardOf(r.UserID)
+		byShard[shard] = append(byShard[shard], r)
+	}
+	calls := map[*redis.Cmd]int{} // to the shard
 	_, err := n.conn.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, r := range records {
-			shard := n.store.ShardOf(r.UserID)
-			argv := append([]any{g.String() + " " + string(state)}, r.arguments(now, n.store.idleWindow())...)
-			done[i] = p.Eval(ctx, bringScript, []string{n.store.nodes.generation(shard), n.store.nodes.cart(shard, r.UserID)}, argv...)
+		for shard, all := range byShard {
+			for len(all) > 0 {
+				argv, carts, lines := []any{g.String() + " " + string(state), window}, 0, 0
+				for carts < len(all) && carts < bringCarts && lines < bringLines {
+					argv = all[carts].arguments(argv, now, n.store.idleWindow())
+					lines += len(all[carts].Items) + len(all[carts].answers)
+					carts++
+				}
+				calls[p.Eval(ctx, bulkScript+bringScript, []string{n.store.nodes.generation(shard)}, argv...)] = shard
+				all = all[carts:]
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("bring carts: %w", err)
 	}
-	for i, d := range done {
-		if answer, err := d.Int(); err != nil || answer != 1 {
-			return errors.Join(fmt.Errorf("bring the cart of %s: %w", records[i].UserID, ErrOvertaken), err)
+	for c, shard := range calls {
+		if answer, err := c.Int(); err != nil || answer != 1 {
+			return errors.Join(fmt.Errorf("bring carts of shard %d: %w", shard, ErrOvertaken), err)
 		}
 	}
 	return nil

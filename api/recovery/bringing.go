@@ -5,13 +5,23 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
+)
+
+const (
+	// loadCarts are read, and writeCarts written by one pipeline.
+	loadCarts, writeCarts = 500, 500
+	// atOnce is how many pipelines are made ready: the connection takes one after the other.
+	atOnce = 2
 )
 
 // bringing is one reading of tails.
@@ -25,7 +35,6 @@ type bringing struct {
 	events     int
 	carts      int
 	gaps       int
-	renewed    time.Time
 }
 
 // run reads the tails and writes the carts.
@@ -53,19 +62,22 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	}
 	defer client.Close()
 	silent := false
-	for len(open) > 0 && !silent {
-		waiting, cancel := context.WithTimeoutCause(ctx, quiet, errNotRead)
-		fetches := client.PollRecords(waiting, 5000)
-		cancel()
-		if fetches.NumRecords() == 0 {
-			silent = waiting.Err() != nil && fetches.Err() != nil
-			continue
+	working, ctx := errgroup.WithContext(ctx)
+	batches := make(chan []change, 2) // are read and decoded while those before are applied
+	working.Go(func() (err error) {
+		defer close(batches)
+		silent, err = b.read(ctx, client, open, batches)
+		return err
+	})
+	working.Go(func() error {
+		for batch := range batches {
+			if err := b.apply(ctx, batch); err != nil {
+				return err
+			}
 		}
-		if err := b.take(ctx, fetches, open); err != nil {
-			return err
-		}
-	}
-	if err := b.write(ctx); err != nil {
+		return b.write(ctx)
+	})
+	if err := working.Wait(); err != nil {
 		return err
 	}
 	for _, t := range tails {
@@ -98,10 +110,31 @@ type change struct {
 	key, request string
 }
 
-// take applies what was fetched. Partitions that are read to their end leave open.
-func (b *bringing) take(ctx context.Context, fetches kgo.Fetches, open map[int32]*tail) error {
-	var changes []change
-	unknown := map[string]bool{}
+// read hands on the changes of open partitions. Those that are read to their end leave open. It reports whether Kafka fell
+// silent before all were.
+func (b *bringing) read(ctx context.Context, client *kgo.Client, open map[int32]*tail, batches chan<- []change) (silent bool, err error) {
+	for len(open) > 0 {
+		waiting, cancel := context.WithTimeoutCause(ctx, quiet, errNotRead)
+		fetches := client.PollRecords(waiting, 5000)
+		cancel()
+		if fetches.NumRecords() == 0 {
+			if waiting.Err() != nil && fetches.Err() != nil {
+				return true, nil
+			}
+			continue
+		}
+		select {
+		case batches <- b.changes(ctx, fetches, open):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return false, nil
+}
+
+// changes are those that were fetched and are wanted.
+func (b *bringing) changes(ctx context.Context, fetches kgo.Fetches, open map[int32]*tail) []change {
+	changes := make([]change, 0, fetches.NumRecords())
 	fetches.EachRecord(func(rec *kgo.Record) {
 		t := open[rec.Partition]
 		if t == nil {
@@ -121,10 +154,18 @@ func (b *bringing) take(ctx context.Context, fetches kgo.Fetches, open map[int32
 			return
 		}
 		changes = append(changes, change{c, header(rec, schemas.HeaderIdempotency), header(rec, schemas.HeaderRequest)})
-		if b.records[user] == nil {
-			unknown[user] = true
-		}
 	})
+	return changes
+}
+
+// apply brings carts up to changes.
+func (b *bringing) apply(ctx context.Context, changes []change) error {
+	unknown := map[string]bool{}
+	for _, c := range changes {
+		if b.records[c.UserID] == nil {
+			unknown[c.UserID] = true
+		}
+	}
 	if err := b.load(ctx, slices.Collect(maps.Keys(unknown))); err != nil {
 		return err
 	}
@@ -138,43 +179,46 @@ func (b *bringing) take(ctx context.Context, fetches kgo.Fetches, open map[int32
 		}
 	}
 	if len(b.records) < holdCarts {
-		return b.renew(ctx)
+		return nil
 	}
 	return b.write(ctx)
 }
 
-// load reads carts as their shards have them, or MongoDB, where shards lost theirs, some hundred at a time.
+// load reads carts as their shards have them, or MongoDB, where shards lost theirs, some thousand at a time.
 func (b *bringing) load(ctx context.Context, users []string) error {
-	for part := range slices.Chunk(users, 500) {
-		found, err := b.node.Records(ctx, part)
-		if err != nil {
-			return err
-		}
-		if b.state == cart.RaisingLost {
-			if err := b.stored(ctx, part, found); err != nil {
+	reading, ctx := errgroup.WithContext(ctx)
+	reading.SetLimit(atOnce)
+	var mu sync.Mutex
+	for part := range slices.Chunk(users, loadCarts) {
+		reading.Go(func() error {
+			found, err := b.node.Records(ctx, part)
+			if err == nil && b.state == cart.RaisingLost {
+				err = b.stored(ctx, part, found)
+			}
+			if err != nil {
 				return err
 			}
-			if err := b.renew(ctx); err != nil {
-				return err
-			}
-		}
-		maps.Copy(b.records, found)
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(b.records, found)
+			return nil
+		})
 	}
-	return nil
+	return reading.Wait()
 }
 
 // stored brings carts up to what MongoDB has of them.
 func (b *bringing) stored(ctx context.Context, users []string, carts map[string]*cart.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*askFor)
 	defer cancel()
-	documents, err := b.Carts.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}})
+	documents, err := b.Carts.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}, options.Find().SetBatchSize(loadCarts))
 	if err != nil {
 		return fmt.Errorf("read stored carts: %w", err)
 	}
 	defer documents.Close(ctx) //nolint:errcheck // read to its end or given up
 	for documents.Next(ctx) {
-		var c schemas.Cart
-		if err := documents.Decode(&c); err != nil {
+		c, err := decodeCart(documents.Current)
+		if err != nil {
 			b.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
 			continue
 		}
@@ -194,31 +238,20 @@ func (b *bringing) write(ctx context.Context) error {
 			more = append(more, r)
 		}
 	}
-	for part := range slices.Chunk(more, 100) {
-		if err := b.renew(ctx); err != nil {
-			return err
-		}
-		if err := b.node.Bring(ctx, b.generation, b.state, part); err != nil {
-			return err
-		}
+	shard := func(r *cart.Record) int { return b.Store.ShardOf(r.UserID) }
+	slices.SortFunc(more, func(a, b *cart.Record) int { return shard(a) - shard(b) }) // one call writes carts of one shard
+	writing, within := errgroup.WithContext(ctx)
+	writing.SetLimit(atOnce)
+	for part := range slices.Chunk(more, writeCarts) {
+		writing.Go(func() error { return b.node.Bring(within, b.generation, b.state, part) })
+	}
+	if err := writing.Wait(); err != nil {
+		return err
 	}
 	b.carts += len(more)
 	b.metrics.brought.Add(float64(len(more)))
 	clear(b.records)
 	return nil
-}
-
-// renew keeps the node's lease.
-func (b *bringing) renew(ctx context.Context) error {
-	if time.Since(b.renewed) < leaseFor/3 {
-		return nil
-	}
-	leads, err := b.node.Lead(ctx, b.Instance, leaseFor)
-	if err == nil && !leads {
-		err = cart.ErrOvertaken
-	}
-	b.renewed = time.Now()
-	return err
 }
 
 func header(rec *kgo.Record, name string) string {

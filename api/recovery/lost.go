@@ -10,7 +10,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/errgroup"
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
@@ -24,8 +23,6 @@ const (
 	askFor = 2 * time.Second
 	// scanFor bounds one that reads the whole collection.
 	scanFor = 5 * time.Minute
-	// sweepers put back carts at the same time, so that they share pipelines.
-	sweepers = 64
 )
 
 // highestEpoch returns the highest epoch that MongoDB knows, where one of the shards is lost and might otherwise be
@@ -56,55 +53,6 @@ func (r *Recovery) Restore(ctx context.Context, user string, g cart.Generation) 
 		return fmt.Errorf("read the stored cart of %s: %w", user, err)
 	}
 	return r.Store.PutBack(ctx, g, c)
-}
-
-// sweep brings back every cart of the lost shards, and then calls them ready.
-func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error {
-	wanted := make(map[int]cart.Generation, len(lost))
-	for _, f := range lost {
-		wanted[f.shard] = f.Generation
-	}
-	stored, err := r.Carts.Find(ctx, bson.D{})
-	if err != nil {
-		return fmt.Errorf("read the stored carts: %w", err)
-	}
-	defer stored.Close(ctx) //nolint:errcheck // read to its end or given up
-	put, writing := errgroup.WithContext(ctx)
-	put.SetLimit(sweepers)
-	carts, renewed := map[int]int64{}, time.Now()
-	for stored.Next(writing) {
-		var c schemas.Cart
-		if err := stored.Decode(&c); err != nil {
-			r.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
-			continue
-		}
-		shard := r.Store.ShardOf(c.UserID)
-		g, ok := wanted[shard]
-		if !ok {
-			continue
-		}
-		put.Go(func() error { return r.Store.PutBack(writing, g, c) })
-		carts[shard]++
-		r.metrics.putBack.Inc()
-		if time.Since(renewed) > leaseFor/3 {
-			if leads, err := n.Lead(ctx, r.Instance, leaseFor); err != nil || !leads {
-				return errors.Join(err, put.Wait(), cart.ErrOvertaken)
-			}
-			r.note(ctx, n, lost, carts)
-			renewed = time.Now()
-		}
-	}
-	if err := errors.Join(put.Wait(), stored.Err()); err != nil {
-		return fmt.Errorf("bring back carts: %w", err)
-	}
-	total := r.note(ctx, n, lost, carts)
-	for _, f := range lost {
-		if err := n.Swap(ctx, f.shard, f.Generation, cart.Lost, f.Generation, cart.Ready); err != nil {
-			return err
-		}
-	}
-	r.Log.InfoContext(ctx, "lost shards hold every cart again", "shards", len(lost), "carts", total)
-	return nil
 }
 
 // note tells operators how far a sweep is, and returns how many carts are back in all. Nothing depends on it.

@@ -3,14 +3,13 @@ package recovery
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"cartstream/api/cart"
 )
 
-// open raises the generation of the closed shards, brings those that kept their data up to what Kafka has, and lets all be
-// served. Where Kafka can't be read, shards that need it stay closed, and the error says so.
+// open raises the generation of the closed shards, all of which kept their data, or lost it, brings them up to what Kafka
+// has, and lets them be served. Where Kafka can't be read, shards that need it stay closed, and the error says so.
 func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) error {
 	number := time.Now().UnixMilli()
 	for _, f := range all {
@@ -27,13 +26,23 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	if err != nil {
 		return err
 	}
-	held, highest, failed := r.bringAll(ctx, n, g, closed)
+	var (
+		held    map[int]int64
+		highest int64
+		failed  error // about shards that are not held
+	)
+	if err := r.leading(ctx, n, func(ctx context.Context) error {
+		held, highest, failed = r.bring(ctx, n, g, closed[0].state, shardsOf(closed))
+		return nil
+	}); err != nil {
+		return err
+	}
 	if highest >= g.Number { // a clock went back
 		if g, err = r.raise(ctx, n, closed, highest+1); err != nil {
 			return err
 		}
 	}
-	opened, lost := 0, 0
+	var opened []int
 	for _, f := range closed {
 		offset, brought := held[f.shard]
 		switch {
@@ -41,7 +50,7 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 			if err := n.Holds(ctx, f.shard, g, f.state, offset); err != nil {
 				return err
 			}
-		case r.AcceptLoss && errors.Is(failed[f.state], errNotRead): // its tail is read from where it was left, should Kafka ever come back
+		case r.AcceptLoss && errors.Is(failed, errNotRead): // its tail is read from where it was left, should Kafka ever come back
 			r.given = append(r.given, Given{Shard: f.shard, Lost: f.lost(), Generation: g.Number})
 		default:
 			continue
@@ -49,39 +58,29 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 		if err := serve(ctx, n, f, g); err != nil {
 			return err
 		}
-		opened++
-		if f.lost() {
-			lost++
-		}
+		opened = append(opened, f.shard)
 	}
-	if opened == 0 {
-		return errors.Join(failed[cart.Raising], failed[cart.RaisingLost])
+	if len(opened) == 0 {
+		return failed
 	}
 	if err := n.Load(ctx, g); err != nil {
 		return err
 	}
+	n.Serve(g, opened)
 	r.metrics.recoveries.Inc()
-	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", opened, "lost", lost, "closed", len(closed)-opened)
-	if opened == len(closed) {
-		return nil
+	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", len(opened), "lost", closed[0].lost(), "closed", len(closed)-len(opened))
+	if len(opened) == len(closed) {
+		return nil // what failed was given up
 	}
-	return errors.Join(failed[cart.Raising], failed[cart.RaisingLost])
+	return failed
 }
 
-// bringAll brings to what Kafka has both the shards that kept their data and those that lost it, which need MongoDB, too. It
-// returns what bring returns, the errors by the state of the shards that they are about.
-func (r *Recovery) bringAll(ctx context.Context, n *cart.Node, g cart.Generation, closed []found) (held map[int]int64, highest int64, failed map[cart.State]error) {
-	shards := map[cart.State][]int{}
-	for _, f := range closed {
-		shards[f.state] = append(shards[f.state], f.shard)
+func shardsOf(these []found) []int {
+	shards := make([]int, len(these))
+	for i, f := range these {
+		shards[i] = f.shard
 	}
-	held, failed = map[int]int64{}, map[cart.State]error{}
-	for state, these := range shards {
-		offsets, epoch, err := r.bring(ctx, n, g, state, these)
-		maps.Copy(held, offsets)
-		highest, failed[state] = max(highest, epoch), err
-	}
-	return held, highest, failed
+	return shards
 }
 
 // serve lets a shard be served as soon as the generation's scripts are there.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -185,8 +186,15 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 		return false, nil
 	}
 	if len(closed) > 0 {
-		if err := r.open(ctx, n, shards, closed); err != nil {
-			return len(lost) > 0, err
+		var failed error
+		for _, gone := range []bool{false, true} { // those that kept their data wait for nothing that only the lost need
+			these := slices.DeleteFunc(slices.Clone(closed), func(f found) bool { return f.lost() != gone })
+			if len(these) > 0 {
+				failed = errors.Join(failed, r.open(ctx, n, shards, these))
+			}
+		}
+		if failed != nil {
+			return len(lost) > 0, failed
 		}
 		if shards, err = inspect(ctx, n); err != nil {
 			return len(lost) > 0, err

@@ -59,7 +59,7 @@ func (r *Recovery) bring(ctx context.Context, n *cart.Node, g cart.Generation, s
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errNotRead, err)
 	}
-	b := &bringing{Recovery: r, node: n, generation: g, state: state, records: map[string]*cart.Record{}, renewed: time.Now()}
+	b := &bringing{Recovery: r, node: n, generation: g, state: state, records: map[string]*cart.Record{}}
 	err = b.run(ctx, tails)
 	held = map[int]int64{}
 	for _, t := range tails {
