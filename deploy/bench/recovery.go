@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 
 	"cartstream/schemas"
@@ -23,9 +25,11 @@ recovery: Redis is killed and comes back with less than it had; time begins when
   tail       it comes back with the files of before %d changes, which Kafka has: carts that they touched at random
   read tail  this process reads and decodes these changes from Kafka, and nothing else
   loss       it comes back with nothing; MongoDB has all carts
-  read all   this process reads these documents, whole, by one cursor, and nothing else
+  read all   this process reads these documents, whole, by one cursor, and nothing else; it doesn't even decode them
+  decode all the same, and the driver decodes each
   touched    until an add to a cart is answered with 200, tried all the time by another user each time
   whole      until no shard is recovering any more and each has all its carts
+  CPU is that of api and of Redis, since Redis answered, a change or cart; MongoDB and Kafka have theirs beside it
 
 `
 
@@ -42,11 +46,11 @@ func recoveryRuns(ctx context.Context, b *bench) (err error) {
 	}
 	defer r.events.close()
 	tail, readTail := series{name: "tail"}, series{name: "read tail"}
-	loss, readAll := series{name: "loss"}, series{name: "read all"}
+	loss, readAll, decodeAll := series{name: "loss"}, series{name: "read all"}, series{name: "decode all"}
 	for round := range b.rounds {
 		for _, step := range []func() error{
 			func() error { return r.tailTurn(ctx, &tail, &readTail) },
-			func() error { return r.lossTurn(ctx, &loss, &readAll) },
+			func() error { return r.lossTurn(ctx, &loss, &readAll, &decodeAll) },
 		} {
 			if err := step(); err != nil {
 				return err
@@ -58,9 +62,10 @@ func recoveryRuns(ctx context.Context, b *bench) (err error) {
 	if _, err := fmt.Fprintf(b.out, recoveryAbout, len(r.users), len(r.users)); err != nil {
 		return err
 	}
-	t := table{columns: []column{{"changes or carts/s", 0}, {"whole s", 2}, {"touched s", 2}}}
+	t := table{columns: []column{{"changes or carts/s", 0}, {"whole s", 2}, {"touched s", 2}, {"api CPU µs", 1}, {"Redis CPU µs", 1}}}
 	t.compare(tail, readTail)
 	t.compare(loss, readAll)
+	t.compare(loss, decodeAll)
 	return t.print(b.out)
 }
 
@@ -145,23 +150,44 @@ func (r *recovering) tailTurn(ctx context.Context, into, alone *series) error {
 		err = fmt.Errorf("%d of %d changes can be read", decoded, changes)
 	}
 	took := time.Since(began).Seconds()
-	alone.add(float64(changes)/took, took, 0)
+	alone.add(float64(changes)/took, took, 0, 0, 0)
 	return err
 }
 
 // lossTurn lets Redis forget everything.
-func (r *recovering) lossTurn(ctx context.Context, into, alone *series) error {
+func (r *recovering) lossTurn(ctx context.Context, into, read, decode *series) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
 	if err := r.comeBack(ctx, "", len(r.users), into); err != nil {
 		return err
 	}
-	began := time.Now()
-	n, err := readAll(ctx, r.carts)
-	took := time.Since(began).Seconds()
-	alone.add(float64(n)/took, took, 0)
-	return err
+	for alone, readThem := range map[*series]func(context.Context, *mongo.Collection) (int, error){read: readAll, decode: decodeAll} {
+		began := time.Now()
+		n, err := readThem(ctx, r.carts)
+		if err != nil {
+			return err
+		}
+		took := time.Since(began).Seconds()
+		alone.add(float64(n)/took, took, 0, 0, 0)
+	}
+	return nil
+}
+
+// decodeAll is readAll with what has to be done before anything can be made of a document.
+func decodeAll(ctx context.Context, carts *mongo.Collection) (n int, err error) {
+	cursor, err := carts.Find(ctx, bson.D{}, mongooptions.Find().SetBatchSize(1000))
+	if err != nil {
+		return 0, err
+	}
+	defer cursor.Close(ctx) //nolint:errcheck // read to its end or given up
+	for cursor.Next(ctx) {
+		if err := cursor.Decode(&schemas.Cart{}); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, cursor.Err()
 }
 
 // change adds n times, each time to another cart.
@@ -180,6 +206,11 @@ func (r *recovering) comeBack(ctx context.Context, files string, n int, into *se
 		return err
 	}
 	began := time.Now()
+	pids := []int{r.api.cmd.Process.Pid, r.redis.Pid()}
+	before, err := cpus(pids)
+	if err != nil {
+		return err
+	}
 	var touched time.Duration
 	var g errgroup.Group
 	g.Go(func() error {
@@ -198,7 +229,7 @@ func (r *recovering) comeBack(ctx context.Context, files string, n int, into *se
 		touched = time.Since(began)
 		return err
 	})
-	err := until(ctx, "recover", 10*time.Millisecond, func() (bool, error) {
+	err = until(ctx, "recover", 10*time.Millisecond, func() (bool, error) {
 		if page, err := get(ctx, "http://"+r.api.addr+"/readyz"); err != nil || !bytes.Contains(page, []byte(`"recovering":0`)) {
 			return false, nil //nolint:nilerr // 503 while no shard can be served
 		}
@@ -217,6 +248,11 @@ func (r *recovering) comeBack(ctx context.Context, files string, n int, into *se
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return err
 	}
-	into.add(float64(n)/whole.Seconds(), whole.Seconds(), touched.Seconds())
+	after, err := cpus(pids)
+	if err != nil {
+		return err
+	}
+	each := func(i int) float64 { return float64((after[i] - before[i]).Microseconds()) / float64(n) }
+	into.add(float64(n)/whole.Seconds(), whole.Seconds(), touched.Seconds(), each(0), each(1))
 	return nil
 }
