@@ -33,6 +33,12 @@ func EncodeCartChanged(c CartChanged) []byte {
 	return appendCartChanged(make([]byte, 0, 256+lineBytes*len(c.Items)), &c)
 }
 
+// AppendCartChanged appends the change as JSON, the bytes that EncodeCartChanged returns.
+func AppendCartChanged(b []byte, c *CartChanged) []byte { return appendCartChanged(b, c) }
+
+// ChangeBytes returns about how many bytes the change takes as JSON.
+func ChangeBytes(c *CartChanged) int { return 256 + lineBytes*len(c.Items) }
+
 // EncodeCart returns the cart as JSON. The same cart always gives the same bytes.
 func EncodeCart(c Cart) []byte { return appendCart(make([]byte, 0, 256+lineBytes*len(c.Items)), &c) }
 

@@ -36,30 +36,52 @@ const (
 
 // CartVersionID is the ce_id of whatever concerns one version of a cart, so that consumers can drop duplicates.
 func CartVersionID(userID string, epoch, version int64) string {
-	return userID + ":" + strconv.FormatInt(epoch, 10) + ":" + strconv.FormatInt(version, 10)
+	var room [128]byte // one allocation, not one a part
+	b := append(append(room[:0], userID...), ':')
+	b = append(strconv.AppendInt(b, epoch, 10), ':')
+	return string(strconv.AppendInt(b, version, 10))
 }
 
 // Headers returns the headers of a record. An empty traceParent is replaced by a new root, since every record has one.
 func Headers(id, kind, subject string, at Time, traceParent string) []Header {
+	return appendHeaders(make([]Header, 0, 8), id, kind, subject, at, traceParent)
+}
+
+func appendHeaders(to []Header, id, kind, subject string, at Time, traceParent string) []Header {
 	if traceParent == "" {
 		traceParent = NewTraceParent()
 	}
-	return []Header{
-		{HeaderSpecVersion, "1.0"},
-		{HeaderID, id},
-		{HeaderSource, Source},
-		{HeaderType, kind},
-		{HeaderTime, at.String()},
-		{HeaderSubject, subject},
-		{HeaderContentType, "application/json"},
-		{HeaderTraceParent, traceParent},
-	}
+	return append(to,
+		Header{HeaderSpecVersion, "1.0"},
+		Header{HeaderID, id},
+		Header{HeaderSource, Source},
+		Header{HeaderType, kind},
+		Header{HeaderTime, at.String()},
+		Header{HeaderSubject, subject},
+		Header{HeaderContentType, "application/json"},
+		Header{HeaderTraceParent, traceParent})
 }
 
 // Headers returns the headers of the change's record.
-func (c CartChanged) Headers(traceParent string) []Header {
-	return Headers(CartVersionID(c.UserID, c.Epoch, c.Version), "cart."+string(c.Type), c.UserID, c.OccurredAt, traceParent)
+func (c CartChanged) Headers(traceParent string) []Header { return c.AppendHeaders(nil, traceParent) }
+
+// AppendHeaders appends the headers of the change's record.
+func (c *CartChanged) AppendHeaders(to []Header, traceParent string) []Header {
+	kind, known := changeTypes[c.Type]
+	if !known {
+		kind = "cart." + string(c.Type)
+	}
+	return appendHeaders(to, CartVersionID(c.UserID, c.Epoch, c.Version), kind, c.UserID, c.OccurredAt, traceParent)
 }
+
+// changeTypes are the ce_type of the changes there are, put together once.
+var changeTypes = func() map[EventType]string {
+	types := map[EventType]string{}
+	for _, t := range []EventType{ItemAdded, ItemSet, ItemRemoved, ItemAcknowledged, Cleared, BookChangedInCart, Restored} {
+		types[t] = "cart." + string(t)
+	}
+	return types
+}()
 
 // Headers returns the headers of the change's record.
 func (b BookChanged) Headers(traceParent string) []Header {

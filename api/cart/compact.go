@@ -47,8 +47,9 @@ func facts(b schemas.Book) string {
 
 // reader takes space-separated fields off a string and remembers the first that was wrong.
 type reader struct {
-	rest string
-	err  error
+	rest  string
+	err   error
+	lines []schemas.Line // room for those of a change
 }
 
 func (r *reader) word() string {
@@ -106,7 +107,10 @@ func (r *reader) change(user, currency string) schemas.CartChanged {
 	c := schemas.CartChanged{
 		UserID: user, Epoch: h.number(), Version: h.number(), Type: schemas.EventType(h.word()),
 		Whole: h.word() == "1", OccurredAt: schemas.Milliseconds(h.number()), Totals: h.totals(),
-		Currency: currency, Items: []schemas.Line{},
+		Currency: currency, Items: r.lines[:0],
+	}
+	if c.Items == nil {
+		c.Items = []schemas.Line{}
 	}
 	r.err = h.err
 	for more {
@@ -183,46 +187,4 @@ func compactLine(l schemas.Line, place int) string {
 		previous = strconv.FormatInt(*l.PreviousUnitPrice, 10)
 	}
 	return numbers(int64(place), l.Quantity, l.UnitPrice) + " " + availabilityCode(l.Availability) + " 0 " + previous + " " + plain(l.Title)
-}
-
-// readEntry reads an outbox entry, whose one field names its kind.
-func readEntry(id string, values map[string]any, currency string) (schemas.OutboxEntry, error) {
-	if value, ok := values["reminder"].(string); ok {
-		return readReminder(id, value)
-	}
-	value, _ := values["cart"].(string)
-	return readChange(id, value, currency)
-}
-
-// readReminder reads "<user> <traceparent> <epoch> <version> <idle since> <when it was queued>".
-func readReminder(id, value string) (schemas.OutboxEntry, error) {
-	r := &reader{rest: value}
-	user, trace := r.word(), r.word()
-	m := schemas.Reminder{UserID: user, Epoch: r.number(), Version: r.number(), IdleSince: schemas.Milliseconds(r.number())}
-	at := schemas.Milliseconds(r.number())
-	if r.err != nil {
-		return schemas.OutboxEntry{}, fmt.Errorf("outbox entry %s: %w", id, r.err)
-	}
-	return schemas.OutboxEntry{
-		ID: id, Topic: schemas.CartReminders, Key: user, Value: schemas.EncodeReminder(m), Headers: m.Headers(trace, at),
-	}, nil
-}
-
-// readChange reads "<user> <traceparent> <key hash> <request hash> <change>".
-func readChange(id, value, currency string) (schemas.OutboxEntry, error) {
-	r := &reader{rest: value}
-	user, trace, key, request := r.word(), r.word(), r.word(), r.word()
-	c := r.change(user, currency)
-	if r.err != nil {
-		return schemas.OutboxEntry{}, fmt.Errorf("outbox entry %s: %w", id, r.err)
-	}
-	headers := c.Headers(trace)
-	if key != "-" {
-		headers = append(headers,
-			schemas.Header{Key: schemas.HeaderIdempotency, Value: key},
-			schemas.Header{Key: schemas.HeaderRequest, Value: request})
-	}
-	return schemas.OutboxEntry{
-		ID: id, Topic: schemas.CartEvents, Key: user, Value: schemas.EncodeCartChanged(c), Headers: headers,
-	}, nil
 }

@@ -68,9 +68,16 @@ func (s *Store) outboxReport(shard int, length *redis.IntCmd, owner *redis.Strin
 		return OutboxReport{Shard: shard, Err: fmt.Errorf("outbox of shard %d: %w", shard, err)}
 	}
 	r.Owner, _, _ = strings.Cut(owner.Val(), " ")
-	entries, _ := s.entries(first.Val()) // one that can't be read has no time
-	for _, e := range entries {
-		for _, h := range e.Headers {
+	for _, m := range first.Val() {
+		e := streamEntry{id: []byte(m.ID)}
+		for kind, value := range m.Values {
+			e.kind, e.value = []byte(kind), fmt.Append(nil, value)
+		}
+		entries, _ := entriesOf([]streamEntry{e}, s.Currency) // one that can't be read has no time
+		if len(entries) == 0 {
+			continue
+		}
+		for _, h := range entries[0].Headers {
 			if h.Key == schemas.HeaderTime {
 				r.Oldest, _ = time.Parse(time.RFC3339Nano, h.Value)
 			}

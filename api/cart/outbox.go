@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"cartstream/schemas"
 )
 
@@ -95,30 +93,38 @@ func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl 
 	return lease
 }
 
-// ReadGroups returns every shard once, grouped by what one ReadOutbox may name together: all on one server, each alone in
-// a cluster, where a blocked read can't span slots.
+// readGroups is how many reads share one server's outboxes: one after the other, reading and what is done with what was
+// read would leave most of a machine idle while much waits. Each costs a connection, and a look now and then when all is quiet.
+const readGroups = 4
+
+// ReadGroups returns every shard once, grouped by what one ReadOutbox may name together: a share of those on one server,
+// each alone in a cluster, where a blocked read can't span slots.
 func (s *Store) ReadGroups() [][]int {
-	var groups [][]int
+	n := s.nodes.shards()
+	if s.nodes.single != nil {
+		n = min(n, readGroups)
+	}
+	groups := make([][]int, n)
 	for shard := range s.nodes.shards() {
-		if s.nodes.single != nil && len(groups) > 0 {
-			groups[0] = append(groups[0], shard)
-		} else {
-			groups = append(groups, []int{shard})
-		}
+		groups[shard%n] = append(groups[shard%n], shard)
 	}
 	return groups
 }
+
+// longestBlock is how long a read waits at the most, whatever it is asked. A server that is silent for longer, by what a
+// call may take and readMargin, is given up.
+const (
+	longestBlock = time.Second
+	readMargin   = time.Second
+)
 
 // ReadOutbox waits up to block for entries after the cursors, and returns at most limit for each. A shard whose
 // generation is another than its cursor's, or not known, comes back with an error, at once: its cursor must start at the
 // head. Other errors concern all shards.
 func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, block time.Duration, limit int) ([]schemas.OutboxBatch, error) {
-	args := &redis.XReadArgs{Count: int64(limit), Block: block}
-	if block == 0 {
-		args.Block = -1 // Redis would wait for ever
-	}
+	block = min(block, longestBlock)
 	n := len(cursors)
-	keys, ids := make([]string, 0, 2*n), make([]string, 0, n)
+	keys, ids := make([]string, 0, n), make([]string, 0, n)
 	places := make([]int, 0, n) // of the keys' batches
 	batches := make([]schemas.OutboxBatch, 0, n)
 	for _, c := range cursors {
@@ -135,44 +141,32 @@ func (s *Store) ReadOutbox(ctx context.Context, cursors []schemas.OutboxCursor, 
 		ids = append(ids, c.After)
 	}
 	if len(ids) < len(cursors) || len(ids) == 0 {
-		args.Block = -1 // what failed must be known at once
+		block = 0 // what failed must be known at once
 	}
 	if len(ids) == 0 {
 		return batches, nil
 	}
-	args.Streams = append(keys, ids...)
 	client, err := s.blocking.node(ctx, cursors[0].Shard)
 	if err != nil {
 		return nil, err
 	}
-	streams, err := client.XRead(ctx, args).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		s.blocking.moved(ctx, err)
-		return nil, fmt.Errorf("read outboxes: %w", err)
-	}
 	at := 0
-	for _, stream := range streams { // they come in the order of the keys, without those that have nothing
-		for tries := 0; keys[at] != stream.Stream; at = (at + 1) % len(keys) {
+	err = readStreams(ctx, client, xread(limit, block.Milliseconds(), keys, ids), func(stream []byte, found []streamEntry) error {
+		// They come in the order of the keys, without those that have nothing.
+		for tries := 0; keys[at] != string(stream); at = (at + 1) % len(keys) {
 			if tries++; tries > len(keys) {
-				return nil, fmt.Errorf("read outboxes: nobody asked for %s", stream.Stream)
+				return fmt.Errorf("nobody asked for %s", stream)
 			}
 		}
 		b := &batches[places[at]]
-		b.Entries, b.Err = s.entries(stream.Messages)
+		b.Entries, b.Err = entriesOf(found, s.Currency)
+		return nil
+	})
+	if err != nil {
+		s.blocking.moved(ctx, err)
+		return nil, fmt.Errorf("read outboxes: %w", err)
 	}
 	return batches, nil
-}
-
-func (s *Store) entries(messages []redis.XMessage) ([]schemas.OutboxEntry, error) {
-	entries := make([]schemas.OutboxEntry, 0, len(messages))
-	for _, m := range messages {
-		e, err := readEntry(m.ID, m.Values, s.Currency)
-		if err != nil {
-			return entries, err
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
 }
 
 // Trim removes each shard's entries up to what Kafka has, and lets those know who wait for that. It refuses, with

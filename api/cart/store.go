@@ -77,6 +77,7 @@ func Open(o Options) (*Store, error) {
 	l := newLayout(o.Shards)
 	waiting := *o.Redis
 	waiting.PoolSize = o.Shards + 8
+	waiting.ReadTimeout += longestBlock + readMargin
 	s := &Store{
 		Options:  o,
 		nodes:    openNodes(o.Redis, l),

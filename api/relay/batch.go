@@ -64,25 +64,26 @@ type flightKey struct{}
 // under the client's lock of the topic's partitioner; but for ended, it is read when all have their answer.
 type flight struct {
 	records  []kgo.Record
-	admitted int               // how many of them, from the front, stand in a batch
-	batch    map[string]uint64 // by user, the batch that the user's records stand in
-	again    bool              // the newest admitted isn't its user's first
-	ended    atomic.Bool       // no more are admitted
+	entries  []schemas.OutboxEntry // what the records were made of
+	admitted int                   // how many of them, from the front, stand in a batch
+	batch    map[string]uint64     // by user, the batch that the user's records stand in
+	again    bool                  // the newest admitted isn't its user's first
+	ended    atomic.Bool           // no more are admitted
 }
 
 // admit reports whether r may stand in the batch: as the next of its round, in no other batch than its user's others. It
 // is asked again, with opens, about a record that it has admitted where that opens the batch.
 func (f *flight) admit(r *kgo.Record, batch uint64, opens bool) bool {
-	user := string(r.Key)
 	switch {
 	case f.ended.Load():
 	case opens && f.admitted > 0 && r == &f.records[f.admitted-1]:
 		if !f.again {
-			f.batch[user] = batch
+			f.batch[f.entries[f.admitted-1].Key] = batch
 			return true
 		}
 		f.admitted--
 	case !opens && f.admitted < len(f.records) && r == &f.records[f.admitted]:
+		user := f.entries[f.admitted].Key
 		var b uint64
 		if b, f.again = f.batch[user]; !f.again || b == batch {
 			f.batch[user] = batch

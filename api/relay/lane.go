@@ -66,16 +66,17 @@ func (l *lane) read(ctx context.Context) {
 			l.relay.Logger.InfoContext(ctx, "outboxes can be read again", "shard", cursors[0].Shard, "shards", len(cursors), "failures", failures)
 		}
 		failures = 0
-		entries := 0
+		entries, more := 0, false
 		for _, b := range batches {
 			l.received(ctx, b)
 			entries += len(b.Entries)
+			more = more || len(b.Entries) >= limit
 		}
 		now := time.Now()
 		if entries >= crowd {
 			crowded = now
 		}
-		if now.Sub(crowded) < crowdedFor {
+		if !more && now.Sub(crowded) < crowdedFor {
 			sleep(ctx, crowdPause)
 		}
 	}
@@ -86,7 +87,7 @@ func (l *lane) read(ctx context.Context) {
 func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, wait time.Duration, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait, limit = time.Minute, max(1, min(readBytes/l.entrySize, readEntries))
+	wait = time.Minute
 	cursors = l.cursors[:0] // the last read is over
 	full := false
 	for _, s := range l.shards {
@@ -111,6 +112,7 @@ func (l *lane) plan(now time.Time) (cursors []schemas.OutboxCursor, wait time.Du
 		wait = min(wait, block)
 	}
 	l.cursors = cursors
+	limit = max(1, min(readBytes/l.entrySize, readEntries, max(fairEntries/max(len(cursors), 1), fairShare)))
 	return cursors, wait, limit
 }
 

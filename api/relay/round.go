@@ -42,7 +42,7 @@ type round struct {
 // answer, the round is on done.
 func (r *round) send(client *kgo.Client) {
 	r.failed, r.offset = len(r.entries), -1
-	r.flight.records = make([]kgo.Record, len(r.entries))
+	r.flight.records, r.flight.entries = make([]kgo.Record, len(r.entries)), r.entries
 	r.flight.batch = make(map[string]uint64, len(r.entries))
 	// Not the relay's context: a record that was sent can't be called back, and failing one fails those of other shards.
 	ctx := context.WithValue(context.Background(), flightKey{}, &r.flight)

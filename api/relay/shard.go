@@ -15,6 +15,13 @@ const (
 	readEntries  = 500
 )
 
+// A read of many shards brings about fairEntries, and fairShare of each at least: what it brings is sent while it is in the
+// processor's caches.
+const (
+	fairEntries = 4000
+	fairShare   = 100
+)
+
 // How long a shard rests after an error: doubling with each failed round in a row, fixed after a failed read.
 const (
 	roundBackoff    = 50 * time.Millisecond
