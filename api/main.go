@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,6 +46,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "api: %v\n", err)
 		os.Exit(2)
 	}
+	defer runtime.KeepAlive(ballast())
 	log := cfg.Log.Logger(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
