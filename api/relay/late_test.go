@@ -36,9 +36,8 @@ func TestWhatWasOnItsWayWhenItsGenerationEndedIsNamedToTheNextOne(t *testing.T) 
 				time.Sleep(100 * time.Millisecond)
 				c.trouble(s)
 				time.Sleep(5 * time.Second)
-				k.back()
-				within(t, 15*time.Second, "Kafka has it", func() bool { return len(k.records(t, schemas.CartEvents)) >= 4 })
-				time.Sleep(5 * time.Second)
+				k.back() // it may never get what its client had given up by then and Redis lost: nobody can tell, so all are named
+				time.Sleep(15 * time.Second)
 				late := s.compared(0)
 				slices.Sort(late)
 				if !slices.Equal(slices.Compact(late), c.want) {
