@@ -20,9 +20,9 @@ import (
 // under that generation, since generations only rise and a shard that was left never comes back under the same one. A hash
 // that isn't there says nothing of a shard that still lacks carts; read.lua, which looks at both in one step, does.
 
-// read returns the user's cart and the shard's generation, where a plain read can tell. What it can't, ok false, read.lua can:
-// a shard whose
-// generation or node is another now, and a cart that isn't there in a shard that lost its data. The error is an *Unavailable, or says that what Redis holds can't be read.
+// read returns the user's cart and the shard's generation, where a plain read can tell. What it can't, ok false, read.lua can: of a
+// shard whose generation or node is another now, and of a cart that isn't there in a shard that lost its data. The error is an
+// *Unavailable, or says that what Redis holds can't be read.
 func (s *Store) read(ctx context.Context, user string) (v View, ok bool, err error) {
 	shard := s.nodes.shardOf(user)
 	failed := func(err error) (View, bool, error) {
