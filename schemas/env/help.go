@@ -26,6 +26,18 @@ type everything struct {
 	Traces    Traces
 }
 
+// List writes the names that cfg, a pointer to a struct of tagged fields, is read from, with their defaults and what they are.
+func List(w io.Writer, cfg any) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	settings(reflect.TypeOf(cfg).Elem(), func(name string, tag reflect.StructTag) { line(t, name, tag) })
+	return t.Flush()
+}
+
+// line leaves errors to the writer's Flush.
+func line(t *tabwriter.Writer, name string, tag reflect.StructTag) {
+	_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", name, tag.Get("envDefault"), tag.Get("help"))
+}
+
 // Help writes every name that either binary takes from the environment, with its default and what it is: first those
 // that cfg, a pointer to a struct of tagged fields, reads, then those that only the other binary uses. The error may be
 // that cfg reads a name which nobody could then learn of.
@@ -33,11 +45,10 @@ func Help(w io.Writer, cfg any) error {
 	read := map[string]bool{}
 	settings(reflect.TypeOf(cfg).Elem(), func(name string, _ reflect.StructTag) { read[name] = true })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	// Errors stay in the writer: Flush reports them.
 	list := func(wanted bool) {
 		settings(reflect.TypeFor[everything](), func(name string, tag reflect.StructTag) {
 			if read[name] == wanted {
-				_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", name, tag.Get("envDefault"), tag.Get("help"))
+				line(t, name, tag)
 			}
 		})
 	}

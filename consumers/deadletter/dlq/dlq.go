@@ -141,5 +141,5 @@ The environment, with defaults:
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	return env.Help(out, &settings{})
+	return env.List(out, &settings{})
 }
