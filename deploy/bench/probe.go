@@ -36,19 +36,19 @@ func (p *probe) reset(ctx context.Context) error {
 	return p.client.Do(ctx, "SLOWLOG", "RESET").Err()
 }
 
-// held is the longest that a command took since reset, 0 where none took as long as logged.
-func (p *probe) held(ctx context.Context) (longest time.Duration, err error) {
+// held is how long each command took since reset, sorted; those that took less than logged are left out.
+func (p *probe) held(ctx context.Context) (took []time.Duration, err error) {
 	entries, err := p.client.SlowLogGet(ctx, -1).Result()
 	if err != nil {
-		return 0, fmt.Errorf("read Redis's slow log: %w", err)
+		return nil, fmt.Errorf("read Redis's slow log: %w", err)
 	}
 	for _, e := range entries {
-		if len(e.Args) > 0 && e.Args[0] == "SLOWLOG" {
-			continue // our own
+		if len(e.Args) == 0 || e.Args[0] != "SLOWLOG" { // our own
+			took = append(took, e.Duration)
 		}
-		longest = max(longest, e.Duration)
 	}
-	return longest, nil
+	slices.Sort(took)
+	return took, nil
 }
 
 // ping sends a PING each millisecond, the next one once the last is answered, and returns how long each took, sorted.
