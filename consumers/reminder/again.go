@@ -26,7 +26,7 @@ const (
 	grace = 5 * time.Second
 	// awayFor is how long a deferral waits that couldn't be tried, since the relay or an engine is away.
 	awayFor = time.Minute
-	// insistEvery is how often is tried to keep that a mail was taken.
+	// insistEvery is how often is tried to keep that a mail was taken: several times a lookEvery, so that it comes first.
 	insistEvery = 500 * time.Millisecond
 )
 
@@ -65,8 +65,16 @@ func (m *Mailer) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var complained time.Time
+	answered := false
 	for {
-		if err := m.pass(ctx); err != nil && ctx.Err() == nil && time.Since(complained) > 30*time.Second {
+		due, err := m.look(ctx)
+		found := err == nil
+		// MongoDB that answers again is first left to those who insist on keeping that a mail was taken.
+		if found && answered {
+			err = m.attempt(ctx, due)
+		}
+		answered = found
+		if err != nil && ctx.Err() == nil && time.Since(complained) > 30*time.Second {
 			complained = time.Now()
 			m.log.WarnContext(ctx, "deferred reminders wait", "error", err)
 		}
@@ -78,13 +86,17 @@ func (m *Mailer) Run(ctx context.Context) error {
 	}
 }
 
-// pass tries what is due. An error says that the relay or an engine is away: the rest waits for the next pass.
-func (m *Mailer) pass(ctx context.Context) error {
+// look returns deferrals that are due.
+func (m *Mailer) look(ctx context.Context) ([]deferral, error) {
 	due, waiting, err := m.deferrals.due(ctx, time.Now(), pageMost)
-	if err != nil {
-		return err
+	if err == nil {
+		m.waiting.Set(float64(waiting))
 	}
-	m.waiting.Set(float64(waiting))
+	return due, err
+}
+
+// attempt tries what is due. An error says that the relay or an engine is away: the rest waits.
+func (m *Mailer) attempt(ctx context.Context, due []deferral) error {
 	var attempts errgroup.Group
 	attempts.SetLimit(atOnce)
 	var away atomic.Bool
