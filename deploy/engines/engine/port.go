@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -15,17 +16,25 @@ import (
 // those takes one between the look and the engine's start.
 const lowestPort, highestPort = 18000, 32000
 
-// FreePorts returns n different ports of 127.0.0.1 on which nothing listens.
+// given are the ports that FreePorts has returned: whoever asked may not listen yet. Ports are the machine's, so this is the
+// process's.
+var given = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
+// FreePorts returns n ports of 127.0.0.1 on which nothing listens, none of which it has returned before in this process.
 func FreePorts(n int) ([]int, error) {
-	seen := make(map[int]bool, n)
+	given.Lock()
+	defer given.Unlock()
 	ports := make([]int, 0, n)
 	for range 100 * (n + 1) {
 		if len(ports) == n {
 			return ports, nil
 		}
 		port := lowestPort + rand.IntN(highestPort-lowestPort) //nolint:gosec // nothing secret about a port
-		if !seen[port] && free(address(port)) == nil {
-			seen[port] = true
+		if !given.ports[port] && free(address(port)) == nil {
+			given.ports[port] = true
 			ports = append(ports, port)
 		}
 	}
