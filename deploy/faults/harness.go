@@ -63,11 +63,14 @@ type strikes struct {
 type loss struct {
 	kind    string
 	at      time.Duration // since the run began
+	began   time.Time
 	entries int64         // changes that Redis lost
 	ready   time.Duration // until every shard was served again
 	// ends is how far each partition of cart.events.v1 reached while nobody could reach Redis: recovery knows all of that.
 	// nil where Redis could be reached all the time.
 	ends map[int32]int64
+	// carts are the version numbers that users had once every shard was served again.
+	carts map[string]int64
 }
 
 // run runs one scenario on a stack of its own and prints its figures. errViolated is in the chain where the contract was

@@ -37,7 +37,7 @@ func (st *strikes) lose(ctx context.Context, kind string, cut func(), strike, ba
 	if cut != nil {
 		cut()
 	}
-	l := loss{kind: kind, at: st.since()}
+	l := loss{kind: kind, at: st.since(), began: time.Now()}
 	before, err := st.stack.written(ctx)
 	if err != nil {
 		return err
@@ -61,7 +61,10 @@ func (st *strikes) lose(ctx context.Context, kind string, cut func(), strike, ba
 		return err
 	}
 	opened := time.Now()
-	err = until(ctx, recoverFor, st.served)
+	err = until(ctx, recoverFor, func(ctx context.Context) (err error) {
+		l.carts, err = st.served(ctx)
+		return err
+	})
 	l.ready = time.Since(opened)
 	st.losses = append(st.losses, l)
 	st.say("%5.1f s: Redis lost %d changes, every shard was served again after %.1f s", st.since().Seconds(), l.entries, l.ready.Seconds())
@@ -89,25 +92,29 @@ func (s *stack) written(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// served returns nil when every api says that it serves every shard, and shows every user's cart.
-func (st *strikes) served(ctx context.Context) error {
+// served returns the version number of every user's cart, or an error while an api doesn't serve every shard.
+func (st *strikes) served(ctx context.Context) (map[string]int64, error) {
 	for _, p := range st.stack.apis {
 		a, err := send(ctx, p.addr, "", call{method: http.MethodGet, path: "/readyz"})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var found struct {
 			Shards struct{ Ready, Recovering int }
 		}
 		if err := json.Unmarshal(a.body, &found); err != nil {
-			return err
+			return nil, err
 		}
 		if found.Shards.Recovering > 0 || found.Shards.Ready == 0 {
-			return fmt.Errorf("%s: %s", p.name, a.body)
+			return nil, fmt.Errorf("%s: %s", p.name, a.body)
 		}
 	}
-	_, err := st.carts(ctx)
-	return err
+	carts, err := st.carts(ctx)
+	numbers := make(map[string]int64, len(carts))
+	for user, c := range carts {
+		numbers[user] = c.Version
+	}
+	return numbers, err
 }
 
 // cutAOF ends Redis and takes away the end of its append-only file, from a random point of its last second on: what a

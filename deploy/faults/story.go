@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -104,19 +105,27 @@ func (s *story) supersede(v version, offset int64) (before [books]int64) {
 }
 
 // neglected finds changes that Kafka had before Redis came back from a loss, and that were superseded all the same: recovery
-// didn't bring them back.
+// didn't bring them back. What came too late for an earlier loss Redis didn't have to have.
 func (s *story) neglected(user string, losses []loss, f *faults) {
 	p := int32(schemas.Partition(user, partitions)) //nolint:gosec // 16 of them
 	for _, e := range s.entries {
 		for i := len(losses) - 1; i >= 0 && e.superseded > 0; i-- {
 			if end, ok := losses[i].ends[p]; ok && end <= e.superseded {
-				if e.offset < end {
+				late := slices.ContainsFunc(losses[:i], func(earlier loss) bool { return earlier.without(user, p, e) })
+				if e.offset < end && !late {
 					f.add("%s: Kafka had %v before Redis came back at %.1f s, and it was superseded", user, e.version, losses[i].at.Seconds())
 				}
 				break
 			}
 		}
 	}
+}
+
+// without reports whether Redis lost the change, which was made before, and came back without it before Kafka had it, as far
+// as that is known.
+func (l loss) without(user string, partition int32, e entry) bool {
+	end, known := l.ends[partition]
+	return e.epoch < l.began.UnixMilli() && e.number > l.carts[user] && (!known || e.offset >= end)
 }
 
 // at returns the newest entry of that version number that is no newer than v, nil where there is none.

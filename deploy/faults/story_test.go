@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"cartstream/schemas"
 )
@@ -112,17 +113,26 @@ func TestWhatKafkaHadBeforeRedisCameBackIsNotSuperseded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := int32(schemas.Partition("u", partitions))
+	back := func(epoch, end, cart int64) loss {
+		return loss{began: time.UnixMilli(epoch), ends: map[int32]int64{p: end}, carts: map[string]int64{"u": cart}}
+	}
 	for claim, c := range map[string]struct {
-		end  int64 // of the log, when Redis came back
-		want int
+		losses []loss
+		want   int
 	}{
-		"what came to Kafka later may be": {1, 0},
-		"what Kafka had may not":          {2, 1},
-		"a later loss has no part in it":  {3, 0},
+		"what came to Kafka later may be":                    {[]loss{back(4, 1, 1)}, 0},
+		"what Kafka had may not":                             {[]loss{back(4, 2, 1)}, 1},
+		"a later loss has no part in it":                     {[]loss{back(4, 3, 1)}, 0},
+		"nor has one that finds it gone already":             {[]loss{back(2, 1, 1), back(4, 2, 1)}, 0},
+		"but Redis had it after the first":                   {[]loss{back(2, 1, 2), back(4, 2, 1)}, 1},
+		"but Kafka had it before the first":                  {[]loss{back(2, 2, 1), back(4, 2, 1)}, 1},
+		"but it was made after the first":                    {[]loss{back(1, 1, 1), back(4, 2, 1)}, 1},
+		"nor where nobody knows what Kafka had at the first": {[]loss{{began: time.UnixMilli(2)}, back(4, 2, 1)}, 0},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			var f faults
-			s.neglected("u", []loss{{ends: map[int32]int64{int32(schemas.Partition("u", partitions)): c.end}}}, &f)
+			s.neglected("u", c.losses, &f)
 			if f.n != c.want {
 				t.Errorf("%v, want %d", f.err(), c.want)
 			}
