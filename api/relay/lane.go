@@ -13,7 +13,7 @@ import (
 // that it has another shard to read, and soon while a full shard may have got room again.
 const (
 	block         = time.Second
-	blockShared   = 250 * time.Millisecond
+	blockShared   = 500 * time.Millisecond
 	blockFull     = 20 * time.Millisecond
 	failedRead    = 50 * time.Millisecond // doubles to
 	failedReadMax = time.Second

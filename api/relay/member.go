@@ -16,7 +16,7 @@ import (
 const (
 	leaseTTL    = 3 * time.Second
 	leaseMargin = leaseTTL / 4 // for this much before its end a lease isn't used any more
-	beatEvery   = 750 * time.Millisecond
+	beatEvery   = time.Second
 	beatGap     = 50 * time.Millisecond // between two beats at least
 	beatTimeout = time.Second
 
