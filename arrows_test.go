@@ -21,12 +21,13 @@ const module = "cartstream"
 var arrows = map[string][]string{
 	".": {},
 
-	"schemas":        {"schemas/..."},
-	"schemas/env":    {"schemas/..."},
-	"schemas/link":   {"schemas/..."},
-	"schemas/optout": {"schemas/..."},
-	"schemas/token":  {"schemas/..."},
-	"schemas/traces": {"schemas/..."},
+	"schemas":          {"schemas/..."},
+	"schemas/bsoncart": {"schemas/..."},
+	"schemas/env":      {"schemas/..."},
+	"schemas/link":     {"schemas/..."},
+	"schemas/optout":   {"schemas/..."},
+	"schemas/token":    {"schemas/..."},
+	"schemas/traces":   {"schemas/..."},
 
 	"api":          {"api/book", "api/cart", "api/live", "api/recovery", "api/relay", "api/rest", "schemas/..."},
 	"api/book":     {"schemas/..."},

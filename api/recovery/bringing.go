@@ -15,6 +15,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
+	"cartstream/schemas/bsoncart"
 )
 
 const (
@@ -217,8 +218,8 @@ func (b *bringing) stored(ctx context.Context, users []string, carts map[string]
 	}
 	defer documents.Close(ctx) //nolint:errcheck // read to its end or given up
 	for documents.Next(ctx) {
-		c, err := decodeCart(documents.Current)
-		if err != nil {
+		var c schemas.Cart
+		if err := bsoncart.Decode(documents.Current, &c); err != nil {
 			b.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
 			continue
 		}

@@ -13,6 +13,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
+	"cartstream/schemas/bsoncart"
 )
 
 const (
@@ -62,16 +63,16 @@ func (r *Recovery) sweepAll(ctx context.Context, n *cart.Node, lost []found, car
 	for _, f := range lost {
 		s.shards[f.shard] = &sweptShard{generation: f.Generation}
 	}
-	stored, err := r.Carts.Find(ctx, bson.D{}, options.Find().SetBatchSize(fetchDocuments))
+	documents, err := r.Carts.Find(ctx, bson.D{}, options.Find().SetBatchSize(fetchDocuments))
 	if err != nil {
 		return err
 	}
-	defer stored.Close(context.WithoutCancel(ctx)) //nolint:errcheck // read to its end or given up
+	defer documents.Close(context.WithoutCancel(ctx)) //nolint:errcheck // read to its end or given up
 	working, within := errgroup.WithContext(ctx)
 	batches := make(chan []bson.Raw, 2)
 	working.Go(func() error {
 		defer close(batches)
-		return read(within, stored, batches)
+		return read(within, documents, batches)
 	})
 	working.Go(func() error {
 		putting, ctx := errgroup.WithContext(within)
@@ -96,13 +97,13 @@ func (r *Recovery) sweepAll(ctx context.Context, n *cart.Node, lost []found, car
 }
 
 // read hands on all documents, while the next ones are fetched.
-func read(ctx context.Context, stored *mongo.Cursor, batches chan<- []bson.Raw) error {
+func read(ctx context.Context, documents *mongo.Cursor, batches chan<- []bson.Raw) error {
 	var batch []bson.Raw
 	for more := true; more; {
-		if more = stored.Next(ctx); more {
-			batch = append(batch, slices.Clone(stored.Current))
+		if more = documents.Next(ctx); more {
+			batch = append(batch, slices.Clone(documents.Current))
 		}
-		if len(batch) == 0 || more && stored.RemainingBatchLength() > 0 {
+		if len(batch) == 0 || more && documents.RemainingBatchLength() > 0 {
 			continue
 		}
 		select {
@@ -112,13 +113,13 @@ func read(ctx context.Context, stored *mongo.Cursor, batches chan<- []bson.Raw) 
 			return ctx.Err()
 		}
 	}
-	return stored.Err()
+	return documents.Err()
 }
 
 // take puts back a stored cart of a lost shard, together with others.
 func (s *sweeping) take(ctx context.Context, document bson.Raw, carts map[int]int64) {
-	c, err := decodeCart(document)
-	if err != nil {
+	var c schemas.Cart
+	if err := bsoncart.Decode(document, &c); err != nil {
 		s.Log.ErrorContext(ctx, "a stored cart can't be read and is left out", "error", err)
 		return
 	}

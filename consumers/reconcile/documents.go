@@ -12,6 +12,7 @@ import (
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
+	"cartstream/schemas/bsoncart"
 )
 
 // document is a cart as MongoDB has it.
@@ -28,10 +29,7 @@ func (d document) there() bool { return d.raw != nil }
 // what is of no use afterwards.
 func readDocument(raw bson.Raw, room *schemas.Cart) document {
 	d := document{raw: raw}
-	var err error
-	if !decode(raw, room) {
-		*room, err = d.cart()
-	}
+	err := bsoncart.Decode(raw, room)
 	if err == nil && room.Version < 1 {
 		err = fmt.Errorf("version %d", room.Version)
 	}
@@ -44,7 +42,7 @@ func readDocument(raw bson.Raw, room *schemas.Cart) document {
 }
 
 // cart is what the document holds.
-func (d document) cart() (c schemas.Cart, err error) { return c, bson.Unmarshal(d.raw, &c) }
+func (d document) cart() (c schemas.Cart, err error) { return c, bsoncart.Decode(d.raw, &c) }
 
 // errUnsound says that a document holds what no cart can.
 var errUnsound = errors.New("the document is no cart")

@@ -1,4 +1,6 @@
-package reconcile
+// Package bsoncart reads carts as MongoDB holds them. Its hand-written decoder uses the driver's bsoncore, whose interface isn't
+// promised to stay.
+package bsoncart
 
 import (
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -7,11 +9,20 @@ import (
 	"cartstream/schemas"
 )
 
-// decode reads a document into c, whose lines' room it takes. It does what bson.Unmarshal does, several times as fast, for
-// documents as they are written; it returns false, and c is of no use, where one is in any other way unusual.
-func decode(raw bson.Raw, c *schemas.Cart) bool {
+// Decode reads a cart's document into c, whose lines' room it takes. It does what bson.Unmarshal does, in a fraction of the time
+// where the document is as persist writes it. After an error c is of no use.
+func Decode(document bson.Raw, c *schemas.Cart) error {
+	if decodeWritten(document, c) {
+		return nil
+	}
+	*c = schemas.Cart{}
+	return bson.Unmarshal(document, c)
+}
+
+// decodeWritten returns false where the document is in any way unusual; c is of no use then.
+func decodeWritten(document bson.Raw, c *schemas.Cart) bool {
 	*c = schemas.Cart{Items: c.Items[:0]}
-	return fields(raw, func(name []byte, v bsoncore.Value) (ok bool) {
+	return fields(document, func(name []byte, v bsoncore.Value) (ok bool) {
 		switch string(name) {
 		case "_id":
 			c.UserID, ok = v.StringValueOK()
@@ -43,6 +54,9 @@ func decode(raw bson.Raw, c *schemas.Cart) bool {
 
 // lines reads those of an array.
 func lines(array []byte, c *schemas.Cart) bool {
+	if c.Items == nil {
+		c.Items = []schemas.Line{}
+	}
 	return fields(array, func(_ []byte, v bsoncore.Value) bool {
 		c.Items = append(c.Items, schemas.Line{})
 		return v.Type == bsoncore.TypeEmbeddedDocument && line(v.Data, &c.Items[len(c.Items)-1])
