@@ -250,6 +250,7 @@ func TestRun(t *testing.T) {
 	t.Run("drains both when it is interrupted", func(t *testing.T) {
 		c, ctx, interrupt, done := runs(t)
 		awaitText(ctx, t, c.out, "listening with REDIS_ADDRS")
+		awaitText(ctx, t, c.out, "pid of consumers ") // before it listens to signals, one would end it
 		interrupt()
 		if err := <-done; err != nil {
 			t.Fatal(err)
