@@ -27,12 +27,18 @@ type proxy struct {
 }
 
 // open listens on addr for those who want upstream.
-func (p *proxies) open(name, addr, upstream string) (*proxy, error) {
-	toxi := toxiproxy.NewProxy(p.server, name, addr, upstream)
-	if err := toxi.Start(); err != nil {
+func (p *proxies) open(ctx context.Context, name, addr, upstream string) (*proxy, error) {
+	opened := &proxy{name, addr, toxiproxy.NewProxy(p.server, name, addr, upstream)}
+	if err := opened.start(ctx); err != nil {
 		return nil, fmt.Errorf("open the proxy of %s: %w", name, err)
 	}
-	return &proxy{name, addr, toxi}, nil
+	return opened, nil
+}
+
+// start listens. A connection of somebody else's may have the port for an instant, or a child that is being started, which holds
+// copies of all open files until its exec, the one that was tried when the port was chosen.
+func (p *proxy) start(ctx context.Context) error {
+	return until(ctx, 10*time.Second, func(context.Context) error { return p.toxi.Start() })
 }
 
 // cut breaks every connection and refuses new ones, until mend.
@@ -44,8 +50,7 @@ func (p *proxy) mend(ctx context.Context) error {
 	if p.toxi.Enabled {
 		return nil
 	}
-	// A connection of somebody else's may have the port for an instant.
-	return until(ctx, 10*time.Second, func(context.Context) error { return p.toxi.Start() })
+	return p.start(ctx)
 }
 
 // lead lets connections go to another server from now on, and breaks those that there are. It mends a cut.

@@ -93,10 +93,10 @@ func (s *stack) startRedis(ctx context.Context) error {
 	if s.replica, err = s.startServer(ctx, "redis-b"); err != nil {
 		return err
 	}
-	if s.toRedis, err = s.proxies.open("redis", local(ports[0]), s.master.Addr); err != nil {
+	if s.toRedis, err = s.proxies.open(ctx, "redis", local(ports[0]), s.master.Addr); err != nil {
 		return err
 	}
-	if s.toReplication, err = s.proxies.open("the replication", local(ports[1]), s.master.Addr); err != nil {
+	if s.toReplication, err = s.proxies.open(ctx, "the replication", local(ports[1]), s.master.Addr); err != nil {
 		return err
 	}
 	s.redis = redis.NewClient(&redis.Options{Addr: s.master.Addr, MaxRetries: -1})
@@ -127,7 +127,7 @@ func (s *stack) startKafka(ctx context.Context) error {
 	advertised := make([]string, kafkaNodes)
 	for i := range kafkaNodes {
 		advertised[i] = local(ports[kafkaNodes+i])
-		p, err := s.proxies.open("kafka-"+strconv.Itoa(i+1), advertised[i], local(ports[i]))
+		p, err := s.proxies.open(ctx, "kafka-"+strconv.Itoa(i+1), advertised[i], local(ports[i]))
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (s *stack) startMongoDB(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.toMongoDB, err = s.proxies.open("mongodb", local(ports[0]), s.mongodb.FerretDB.Addr); err != nil {
+	if s.toMongoDB, err = s.proxies.open(ctx, "mongodb", local(ports[0]), s.mongodb.FerretDB.Addr); err != nil {
 		return err
 	}
 	s.mongo, err = mongo.Connect(options.Client().ApplyURI(s.mongodb.URI).SetServerSelectionTimeout(5 * time.Second))
