@@ -42,7 +42,10 @@ func readDocument(raw bson.Raw, room *schemas.Cart) document {
 }
 
 // cart is what the document holds.
-func (d document) cart() (c schemas.Cart, err error) { return c, bsoncart.Decode(d.raw, &c) }
+func (d document) cart() (c schemas.Cart, err error) {
+	err = bsoncart.Decode(d.raw, &c)
+	return c, err
+}
 
 // errUnsound says that a document holds what no cart can.
 var errUnsound = errors.New("the document is no cart")
