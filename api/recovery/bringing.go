@@ -23,37 +23,42 @@ const (
 	loadCarts, writeCarts = 500, 500
 	// atOnce is how many pipelines are made ready: the connection takes one after the other.
 	atOnce = 2
+	// tailsAtOnce are read at the same time: so much is on its way that nothing waits when one ends.
+	tailsAtOnce = 2
 )
 
 // bringing is one reading of tails.
 type bringing struct {
-	*Recovery
-	node       *cart.Node
-	generation cart.Generation
-	state      cart.State
-	records    map[string]*cart.Record // carts that are held
-	highest    int64
-	events     int
-	carts      int
-	gaps       int
+	*opening
+	records map[string]*cart.Record // carts that are held
+	highest int64
+	events  int
+	carts   int
+	gaps    int
 }
 
-// run reads the tails and writes the carts.
+// portion is what was read of tails, in order.
+type portion struct {
+	changes []change
+	ended   []*tail // there is nothing after it
+}
+
+// run reads the tails, writes the carts, and opens the shards of each tail that was read to its end.
 func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	began := time.Now()
-	open := map[int32]*tail{}
+	left := make([]*tail, 0, len(tails))
 	from := map[int32]kgo.Offset{}
 	for _, t := range tails {
 		if err := b.begin(ctx, t); err != nil {
 			return err
 		}
-		if t.read() {
-			t.brought = true
-		} else {
-			open[t.partition], from[t.partition] = t, kgo.NewOffset().At(t.next)
+		if !t.read() {
+			left, from[t.partition] = append(left, t), kgo.NewOffset().At(t.next)
+		} else if err := b.end(ctx, t); err != nil {
+			return err
 		}
 	}
-	if len(open) == 0 {
+	if len(left) == 0 {
 		return nil
 	}
 	client, err := kgo.NewClient(append([]kgo.Opt{kgo.FetchMaxWait(250 * time.Millisecond), kgo.KeepControlRecords(),
@@ -64,25 +69,22 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	defer client.Close()
 	silent := false
 	working, ctx := errgroup.WithContext(ctx)
-	batches := make(chan []change, 2) // are read and decoded while those before are applied
+	portions := make(chan portion, 2) // are read and decoded while those before are applied
 	working.Go(func() (err error) {
-		defer close(batches)
-		silent, err = b.read(ctx, client, open, batches)
+		defer close(portions)
+		silent, err = b.read(ctx, client, left, portions)
 		return err
 	})
 	working.Go(func() error {
-		for batch := range batches {
-			if err := b.apply(ctx, batch); err != nil {
+		for p := range portions {
+			if err := b.apply(ctx, p); err != nil {
 				return err
 			}
 		}
-		return b.write(ctx)
+		return nil
 	})
 	if err := working.Wait(); err != nil {
 		return err
-	}
-	for _, t := range tails {
-		t.brought = t.read()
 	}
 	if silent {
 		return errNotRead
@@ -94,11 +96,11 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 // begin notes from where on a lost shard's tail is read, before any of it is written: whoever goes on with it begins no
 // later, though MongoDB may have more by then.
 func (b *bringing) begin(ctx context.Context, t *tail) error {
-	if b.state != cart.RaisingLost {
+	if !b.lost {
 		return nil
 	}
 	for shard, offset := range t.after {
-		if err := b.node.Holds(ctx, shard, b.generation, b.state, offset); err != nil {
+		if err := b.node.Holds(ctx, shard, b.generation, b.state(), offset); err != nil {
 			return err
 		}
 	}
@@ -111,21 +113,33 @@ type change struct {
 	key, request string
 }
 
-// read hands on the changes of open partitions. Those that are read to their end leave open. It reports whether Kafka fell
-// silent before all were.
-func (b *bringing) read(ctx context.Context, client *kgo.Client, open map[int32]*tail, batches chan<- []change) (silent bool, err error) {
-	for len(open) > 0 {
-		waiting, cancel := context.WithTimeoutCause(ctx, quiet, errNotRead)
-		fetches := client.PollRecords(waiting, 5000)
+// read hands on the changes of tails, of tailsAtOnce at a time: the sooner one is read to its end, the sooner are its shards
+// served. It reports whether Kafka fell silent before all were.
+func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, portions chan<- portion) (silent bool, err error) {
+	waiting := make([]int32, 0, len(tails))
+	open := make(map[int32]*tail, len(tails))
+	for _, t := range tails {
+		waiting, open[t.partition] = append(waiting, t.partition), t
+	}
+	client.PauseFetchPartitions(map[string][]int32{b.Topic: waiting})
+	for reading := 0; len(open) > 0; {
+		if next := min(tailsAtOnce-reading, len(waiting)); next > 0 {
+			client.ResumeFetchPartitions(map[string][]int32{b.Topic: waiting[:next]})
+			waiting, reading = waiting[next:], reading+next
+		}
+		poll, cancel := context.WithTimeoutCause(ctx, quiet, errNotRead)
+		fetches := client.PollRecords(poll, 5000)
 		cancel()
 		if fetches.NumRecords() == 0 {
-			if waiting.Err() != nil && fetches.Err() != nil {
+			if poll.Err() != nil && fetches.Err() != nil {
 				return true, nil
 			}
 			continue
 		}
+		p := b.portion(ctx, fetches, open)
+		reading -= len(p.ended)
 		select {
-		case batches <- b.changes(ctx, fetches, open):
+		case portions <- p:
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
@@ -133,16 +147,17 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, open map[int32]
 	return false, nil
 }
 
-// changes are those that were fetched and are wanted.
-func (b *bringing) changes(ctx context.Context, fetches kgo.Fetches, open map[int32]*tail) []change {
-	changes := make([]change, 0, fetches.NumRecords())
+// portion is the changes that were fetched and are wanted. Tails that are read to their end leave open.
+func (b *bringing) portion(ctx context.Context, fetches kgo.Fetches, open map[int32]*tail) portion {
+	p := portion{changes: make([]change, 0, fetches.NumRecords())}
 	fetches.EachRecord(func(rec *kgo.Record) {
 		t := open[rec.Partition]
 		if t == nil {
 			return
 		}
 		if t.next = rec.Offset + 1; t.read() {
-			defer delete(open, rec.Partition)
+			p.ended = append(p.ended, t)
+			delete(open, rec.Partition)
 		}
 		user := string(rec.Key)
 		offset, wanted := t.after[b.Store.ShardOf(user)]
@@ -154,15 +169,15 @@ func (b *bringing) changes(ctx context.Context, fetches kgo.Fetches, open map[in
 			b.Log.WarnContext(ctx, "a record of the tail is no change of a cart", "partition", rec.Partition, "offset", rec.Offset, "error", err)
 			return
 		}
-		changes = append(changes, change{c, header(rec, schemas.HeaderIdempotency), header(rec, schemas.HeaderRequest)})
+		p.changes = append(p.changes, change{c, header(rec, schemas.HeaderIdempotency), header(rec, schemas.HeaderRequest)})
 	})
-	return changes
+	return p
 }
 
-// apply brings carts up to changes.
-func (b *bringing) apply(ctx context.Context, changes []change) error {
+// apply brings carts up to changes, and opens the shards of tails that ended.
+func (b *bringing) apply(ctx context.Context, p portion) error {
 	unknown := map[string]bool{}
-	for _, c := range changes {
+	for _, c := range p.changes {
 		if b.records[c.UserID] == nil {
 			unknown[c.UserID] = true
 		}
@@ -170,7 +185,7 @@ func (b *bringing) apply(ctx context.Context, changes []change) error {
 	if err := b.load(ctx, slices.Collect(maps.Keys(unknown))); err != nil {
 		return err
 	}
-	for _, c := range changes {
+	for _, c := range p.changes {
 		b.highest = max(b.highest, c.Epoch)
 		b.events++
 		if b.records[c.UserID].Apply(c.CartChanged, c.key, c.request, b.Store.KeepAnswers) == schemas.Gap {
@@ -179,10 +194,25 @@ func (b *bringing) apply(ctx context.Context, changes []change) error {
 				"user", c.UserID, "epoch", c.Epoch, "version", c.Version)
 		}
 	}
-	if len(b.records) < holdCarts {
-		return nil
+	if len(b.records) >= holdCarts {
+		if err := b.write(ctx, func(int) bool { return true }); err != nil {
+			return err
+		}
 	}
-	return b.write(ctx)
+	for _, t := range p.ended {
+		if err := b.end(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end opens the shards of a tail that was read to its end and applied.
+func (b *bringing) end(ctx context.Context, t *tail) error {
+	if err := b.write(ctx, func(shard int) bool { _, of := t.after[shard]; return of }); err != nil {
+		return err
+	}
+	return b.brought(ctx, t.after, t.end-1, b.highest)
 }
 
 // load reads carts as their shards have them, or MongoDB, where shards lost theirs, some thousand at a time.
@@ -193,7 +223,7 @@ func (b *bringing) load(ctx context.Context, users []string) error {
 	for part := range slices.Chunk(users, loadCarts) {
 		reading.Go(func() error {
 			found, err := b.node.Records(ctx, part)
-			if err == nil && b.state == cart.RaisingLost {
+			if err == nil && b.lost {
 				err = b.stored(ctx, part, found)
 			}
 			if err != nil {
@@ -231,27 +261,30 @@ func (b *bringing) stored(ctx context.Context, users []string, carts map[string]
 	return nil
 }
 
-// write writes the carts of which Kafka had more, and lets go of all.
-func (b *bringing) write(ctx context.Context) error {
+// write writes those carts of some shards of which Kafka had more, and lets go of all of these shards.
+func (b *bringing) write(ctx context.Context, of func(shard int) bool) error {
 	var more []*cart.Record
-	for _, r := range b.records {
+	for user, r := range b.records {
+		if !of(b.Store.ShardOf(user)) {
+			continue
+		}
 		if r.Touched() {
 			more = append(more, r)
 		}
+		delete(b.records, user)
 	}
 	shard := func(r *cart.Record) int { return b.Store.ShardOf(r.UserID) }
 	slices.SortFunc(more, func(a, b *cart.Record) int { return shard(a) - shard(b) }) // one call writes carts of one shard
 	writing, within := errgroup.WithContext(ctx)
 	writing.SetLimit(atOnce)
 	for part := range slices.Chunk(more, writeCarts) {
-		writing.Go(func() error { return b.node.Bring(within, b.generation, b.state, part) })
+		writing.Go(func() error { return b.node.Bring(within, b.generation, b.state(), part) })
 	}
 	if err := writing.Wait(); err != nil {
 		return err
 	}
 	b.carts += len(more)
 	b.metrics.brought.Add(float64(len(more)))
-	clear(b.records)
 	return nil
 }
 

@@ -3,13 +3,28 @@ package recovery
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"cartstream/api/cart"
 )
 
+// opening is one raise of the generation of a node's closed shards, all of which kept their data, or lost it.
+type opening struct {
+	*Recovery
+	node   *cart.Node
+	lost   bool
+	closed map[int]found // by shard, as they are now; without those that were opened
+	opened int
+	// generation that they were raised to, and whether the node has its scripts.
+	generation cart.Generation
+	loaded     bool
+}
+
 // open raises the generation of the closed shards, all of which kept their data, or lost it, brings them up to what Kafka
-// has, and lets them be served. Where Kafka can't be read, shards that need it stay closed, and the error says so.
+// has, and lets each be served as soon as it is there. Where Kafka can't be read, shards that need it stay closed, and the
+// error says so.
 func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) error {
 	number := time.Now().UnixMilli()
 	for _, f := range all {
@@ -22,91 +37,89 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	}); err != nil {
 		return err
 	}
-	g, err := r.raise(ctx, n, closed, max(number, floor+1))
-	if err != nil {
-		return err
-	}
-	var (
-		held    map[int]int64
-		highest int64
-		failed  error // about shards that are not held
-	)
-	if err := r.leading(ctx, n, func(ctx context.Context) error {
-		held, highest, failed = r.bring(ctx, n, g, closed[0].state, shardsOf(closed))
-		return nil
-	}); err != nil {
-		return err
-	}
-	if highest >= g.Number { // a clock went back
-		if g, err = r.raise(ctx, n, closed, highest+1); err != nil {
-			return err
-		}
-	}
-	var opened []int
+	o := &opening{Recovery: r, node: n, lost: closed[0].lost(), closed: make(map[int]found, len(closed))}
 	for _, f := range closed {
-		offset, brought := held[f.shard]
-		switch {
-		case brought:
-			if err := n.Holds(ctx, f.shard, g, f.state, offset); err != nil {
-				return err
-			}
-		case r.AcceptLoss && errors.Is(failed, errNotRead): // its tail is read from where it was left, should Kafka ever come back
-			r.given = append(r.given, Given{Shard: f.shard, Lost: f.lost(), Generation: g.Number})
-		default:
-			continue
-		}
-		if err := serve(ctx, n, f, g); err != nil {
-			return err
-		}
-		opened = append(opened, f.shard)
+		o.closed[f.shard] = f
 	}
-	if len(opened) == 0 {
-		return failed
-	}
-	if err := n.Load(ctx, g); err != nil {
+	if err := o.raise(ctx, max(number, floor+1)); err != nil {
 		return err
 	}
-	n.Serve(g, opened)
-	r.metrics.recoveries.Inc()
-	r.Log.InfoContext(ctx, "shards have a new generation", "generation", g.Number, "shards", len(opened), "lost", closed[0].lost(), "closed", len(closed)-len(opened))
-	if len(opened) == len(closed) {
-		return nil // what failed was given up
+	failed := r.leading(ctx, n, o.bring)
+	if r.AcceptLoss && errors.Is(failed, errNotRead) { // a tail is read from where it was left, should Kafka ever come back
+		failed = o.accept(ctx)
+	}
+	if o.opened > 0 {
+		r.metrics.recoveries.Inc()
+		r.Log.InfoContext(ctx, "shards have a new generation", "generation", o.generation.Number, "shards", o.opened, "lost", o.lost, "closed", len(o.closed))
 	}
 	return failed
 }
 
-func shardsOf(these []found) []int {
-	shards := make([]int, len(these))
-	for i, f := range these {
-		shards[i] = f.shard
+// accept opens the shards whose tail could not be read without it.
+func (o *opening) accept(ctx context.Context) error {
+	for shard := range o.closed {
+		o.given = append(o.given, Given{Shard: shard, Lost: o.lost, Generation: o.generation.Number})
 	}
-	return shards
+	return o.serve(ctx, slices.Sorted(maps.Keys(o.closed)))
 }
 
-// serve lets a shard be served as soon as the generation's scripts are there.
-func serve(ctx context.Context, n *cart.Node, f found, g cart.Generation) error {
-	if err := n.Opened(ctx, f.shard, g, f.state); err != nil {
-		return err
+// state is that of the shards that are closed.
+func (o *opening) state() cart.State {
+	if o.lost {
+		return cart.RaisingLost
 	}
-	to := cart.Ready
-	if f.lost() {
-		to = cart.Lost
-	}
-	return n.Swap(ctx, f.shard, g, f.state, g, to)
+	return cart.Raising
 }
 
 // raise gives the closed shards a new generation under which nothing is served yet.
-func (r *Recovery) raise(ctx context.Context, n *cart.Node, closed []found, number int64) (cart.Generation, error) {
-	g := cart.NewGeneration(number)
-	for i, f := range closed {
-		raising := cart.Raising
-		if f.lost() {
-			raising = cart.RaisingLost
+func (o *opening) raise(ctx context.Context, number int64) error {
+	o.generation, o.loaded = cart.NewGeneration(number), false
+	for shard, f := range o.closed {
+		if err := o.node.Swap(ctx, shard, f.Generation, f.state, o.generation, o.state()); err != nil {
+			return err
 		}
-		if err := n.Swap(ctx, f.shard, f.Generation, f.state, g, raising); err != nil {
-			return g, err
-		}
-		closed[i].Generation, closed[i].state = g, raising
+		o.closed[shard] = found{shard: shard, Generation: o.generation, state: o.state()}
 	}
-	return g, nil
+	return nil
+}
+
+// brought opens shards that hold all that is in Kafka, where no epoch is above highest.
+func (o *opening) brought(ctx context.Context, after map[int]int64, offset, highest int64) error {
+	if highest >= o.generation.Number { // a clock went back
+		if err := o.raise(ctx, highest+1); err != nil {
+			return err
+		}
+	}
+	for shard := range after {
+		if err := o.node.Holds(ctx, shard, o.generation, o.state(), offset); err != nil {
+			return err
+		}
+	}
+	return o.serve(ctx, slices.Sorted(maps.Keys(after)))
+}
+
+// serve lets shards be served. The scripts come last: without them nothing is.
+func (o *opening) serve(ctx context.Context, shards []int) error {
+	to := cart.Ready
+	if o.lost {
+		to = cart.Lost
+	}
+	for _, shard := range shards {
+		if err := o.node.Opened(ctx, shard, o.generation, o.state()); err != nil {
+			return err
+		}
+		if err := o.node.Swap(ctx, shard, o.generation, o.state(), o.generation, to); err != nil {
+			return err
+		}
+		delete(o.closed, shard)
+	}
+	if !o.loaded {
+		if err := o.node.Load(ctx, o.generation); err != nil {
+			return err
+		}
+		o.loaded = true
+	}
+	o.node.Serve(o.generation, shards)
+	o.opened += len(shards)
+	return nil
 }

@@ -35,44 +35,37 @@ type tail struct {
 	partition int32
 	after     map[int]int64 // by shard, the offset that it holds
 	next, end int64         // to read
-	brought   bool          // all of it was read and written
 }
 
 // read reports whether all of it was.
 func (t *tail) read() bool { return t.next >= t.end }
 
-// bring brings the shards, all of which are in that state under g, up to what Kafka has. It returns the offset that each
-// shard holds then, for those whose tail was read to its end, and the highest epoch that was found. The error is about the
-// others.
-func (r *Recovery) bring(ctx context.Context, n *cart.Node, g cart.Generation, state cart.State, shards []int) (held map[int]int64, highest int64, err error) {
-	after, err := n.Tails(ctx, shards)
+// bring brings the closed shards up to what Kafka has, and opens each once it has all of that. The error is about those that
+// are closed still.
+func (o *opening) bring(ctx context.Context) error {
+	shards := slices.Sorted(maps.Keys(o.closed))
+	after, err := o.node.Tails(ctx, shards)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
 	var stored map[int32]int64
-	if state == cart.RaisingLost {
-		if stored, err = r.committed(ctx); err != nil { // before any document is read
-			return nil, 0, fmt.Errorf("%w: %w", errNotRead, err)
+	if o.lost {
+		if stored, err = o.committed(ctx); err != nil { // before any document is read
+			return fmt.Errorf("%w: %w", errNotRead, err)
 		}
 	}
-	tails, err := r.plan(ctx, shards, after, stored)
+	tails, err := o.plan(ctx, shards, after, stored)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", errNotRead, err)
+		return fmt.Errorf("%w: %w", errNotRead, err)
 	}
-	b := &bringing{Recovery: r, node: n, generation: g, state: state, records: map[string]*cart.Record{}}
-	err = b.run(ctx, tails)
-	held = map[int]int64{}
-	for _, t := range tails {
-		if t.brought {
-			for shard := range t.after {
-				held[shard] = t.end - 1
-			}
-		}
+	b := &bringing{opening: o, records: map[string]*cart.Record{}}
+	if err := b.run(ctx, tails); err != nil {
+		return err
 	}
-	if err == nil && len(held) < len(shards) {
-		err = errNotRead
+	if len(o.closed) > 0 {
+		return errNotRead
 	}
-	return held, b.highest, err
+	return nil
 }
 
 // committed returns the offset up to which MongoDB holds everything, by partition; none where the group never committed.
@@ -172,5 +165,7 @@ func (r *Recovery) plan(ctx context.Context, shards []int, after map[int]int64, 
 		}
 		t.after[shard], t.next = offset, min(t.next, from)
 	}
-	return slices.Collect(maps.Values(byPartition)), nil
+	tails := slices.Collect(maps.Values(byPartition))
+	slices.SortFunc(tails, func(a, b *tail) int { return int(a.partition - b.partition) })
+	return tails, nil
 }

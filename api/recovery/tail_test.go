@@ -248,6 +248,38 @@ func TestRecordsOfTheTailThatAreNoChangesAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestShardsAreServedBeforeTheWholeTailIsRead(t *testing.T) {
+	d := setupTail(t)
+	first, last := d.userOf(0), d.userOf(partitions-1)
+	for _, user := range []string{first, last} {
+		if _, err := d.store.Add(t.Context(), cart.Request{User: user}, "emma", 1); err != nil {
+			t.Fatal(err)
+		}
+		d.produce(t, d.change(user, 1, schemas.ItemAdded, 1), "", "")
+		d.produce(t, d.change(user, 2, schemas.ItemSet, 2), "", "")
+	}
+	unreadable := d.keysOf(t, "*:c:"+last)[0] // so that no recovery gets past it
+	if err := errors.Join(d.redis.Del(t.Context(), unreadable).Err(), d.redis.Set(t.Context(), unreadable, "no hash", 0).Err()); err != nil {
+		t.Fatal(err)
+	}
+	d.forgets(t)
+	eventually(t, "a cart of the first partition", d.served(t, first, 2))
+	eventually(t, "a refusal of one in the last", d.refused(t, last))
+	if err := d.redis.Del(t.Context(), unreadable).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "that one", d.served(t, last, 2))
+}
+
+// userOf returns a user whose changes stand in the partition.
+func (d *tailed) userOf(partition int) string {
+	for n := 4; ; n++ {
+		if user := fmt.Sprintf("u%d", n); d.store.ShardOf(user)%partitions == partition {
+			return user
+		}
+	}
+}
+
 func TestAnEpochInKafkaIsNeverReached(t *testing.T) {
 	d := setupTail(t)
 	ahead := d.change("u1", 3, schemas.ItemSet, 7)
