@@ -43,6 +43,14 @@ type portion struct {
 	ended   []*tail // there is nothing after it
 }
 
+// applied is carts as Kafka has them, to be written.
+type applied struct {
+	records []*cart.Record
+	tail    *tail // whose last carts they are: its shards are opened then; nil where more of theirs may come
+	highest int64 // epoch until then
+	written chan<- struct{}
+}
+
 // run reads the tails, writes the carts, and opens the shards of each tail that was read to its end.
 func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	began := time.Now()
@@ -54,7 +62,7 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 		}
 		if !t.read() {
 			left, from[t.partition] = append(left, t), kgo.NewOffset().At(t.next)
-		} else if err := b.end(ctx, t); err != nil {
+		} else if err := b.brought(ctx, t.after, t.end-1, b.highest); err != nil {
 			return err
 		}
 	}
@@ -75,9 +83,19 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 		silent, err = b.read(ctx, client, left, portions)
 		return err
 	})
+	writes := make(chan applied, 1) // the same for what is applied and written
 	working.Go(func() error {
+		defer close(writes)
 		for p := range portions {
-			if err := b.apply(ctx, p); err != nil {
+			if err := b.apply(ctx, p, writes); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	working.Go(func() error {
+		for w := range writes {
+			if err := b.write(ctx, w); err != nil {
 				return err
 			}
 		}
@@ -174,8 +192,8 @@ func (b *bringing) portion(ctx context.Context, fetches kgo.Fetches, open map[in
 	return p
 }
 
-// apply brings carts up to changes, and opens the shards of tails that ended.
-func (b *bringing) apply(ctx context.Context, p portion) error {
+// apply brings carts up to changes, and hands on those of tails that ended.
+func (b *bringing) apply(ctx context.Context, p portion, writes chan<- applied) error {
 	unknown := map[string]bool{}
 	for _, c := range p.changes {
 		if b.records[c.UserID] == nil {
@@ -194,25 +212,44 @@ func (b *bringing) apply(ctx context.Context, p portion) error {
 				"user", c.UserID, "epoch", c.Epoch, "version", c.Version)
 		}
 	}
-	if len(b.records) >= holdCarts {
-		if err := b.write(ctx, func(int) bool { return true }); err != nil {
-			return err
-		}
-	}
 	for _, t := range p.ended {
-		if err := b.end(ctx, t); err != nil {
+		if err := b.handOn(ctx, t, nil, writes); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// end opens the shards of a tail that was read to its end and applied.
-func (b *bringing) end(ctx context.Context, t *tail) error {
-	if err := b.write(ctx, func(shard int) bool { _, of := t.after[shard]; return of }); err != nil {
+	if len(b.records) < holdCarts {
+		return nil
+	}
+	written := make(chan struct{}) // before any of these carts is read again
+	if err := b.handOn(ctx, nil, written, writes); err != nil {
 		return err
 	}
-	return b.brought(ctx, t.after, t.end-1, b.highest)
+	select {
+	case <-written:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handOn lets go of the carts of a tail, of all where it is nil, and hands on those of which Kafka had more.
+func (b *bringing) handOn(ctx context.Context, t *tail, written chan<- struct{}, writes chan<- applied) error {
+	w := applied{tail: t, highest: b.highest, written: written}
+	for user, r := range b.records {
+		if t != nil && !t.of(b.Store.ShardOf(user)) {
+			continue
+		}
+		if r.Touched() {
+			w.records = append(w.records, r)
+		}
+		delete(b.records, user)
+	}
+	select {
+	case writes <- w:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // load reads carts as their shards have them, or MongoDB, where shards lost theirs, some thousand at a time.
@@ -261,31 +298,27 @@ func (b *bringing) stored(ctx context.Context, users []string, carts map[string]
 	return nil
 }
 
-// write writes those carts of some shards of which Kafka had more, and lets go of all of these shards.
-func (b *bringing) write(ctx context.Context, of func(shard int) bool) error {
-	var more []*cart.Record
-	for user, r := range b.records {
-		if !of(b.Store.ShardOf(user)) {
-			continue
-		}
-		if r.Touched() {
-			more = append(more, r)
-		}
-		delete(b.records, user)
-	}
+// write writes carts, and opens the shards of a tail that ended with them.
+func (b *bringing) write(ctx context.Context, w applied) error {
 	shard := func(r *cart.Record) int { return b.Store.ShardOf(r.UserID) }
-	slices.SortFunc(more, func(a, b *cart.Record) int { return shard(a) - shard(b) }) // one call writes carts of one shard
+	slices.SortFunc(w.records, func(a, b *cart.Record) int { return shard(a) - shard(b) }) // one call writes carts of one shard
 	writing, within := errgroup.WithContext(ctx)
 	writing.SetLimit(atOnce)
-	for part := range slices.Chunk(more, writeCarts) {
+	for part := range slices.Chunk(w.records, writeCarts) {
 		writing.Go(func() error { return b.node.Bring(within, b.generation, b.state(), part) })
 	}
 	if err := writing.Wait(); err != nil {
 		return err
 	}
-	b.carts += len(more)
-	b.metrics.brought.Add(float64(len(more)))
-	return nil
+	b.carts += len(w.records)
+	b.metrics.brought.Add(float64(len(w.records)))
+	if w.written != nil {
+		close(w.written)
+	}
+	if w.tail == nil {
+		return nil
+	}
+	return b.brought(ctx, w.tail.after, w.tail.end-1, w.highest)
 }
 
 func header(rec *kgo.Record, name string) string {

@@ -23,8 +23,8 @@ import (
 const (
 	// quiet is how long Kafka may deliver nothing, before reading is given up and tried again.
 	quiet = 5 * time.Second
-	// holdCarts is how many carts are held in memory before they are written.
-	holdCarts = 10_000
+	// holdCarts is how many carts are held in memory before they are written, though their tails have not ended.
+	holdCarts = 15_000
 )
 
 // errNotRead: what Kafka has of a shard could not be read to its end.
@@ -39,6 +39,12 @@ type tail struct {
 
 // read reports whether all of it was.
 func (t *tail) read() bool { return t.next >= t.end }
+
+// of reports whether the shard's changes stand in it.
+func (t *tail) of(shard int) bool {
+	_, of := t.after[shard]
+	return of
+}
 
 // bring brings the closed shards up to what Kafka has, and opens each once it has all of that. The error is about those that
 // are closed still.
