@@ -21,7 +21,7 @@ const fanoutWithin = 5 * time.Minute
 
 const fanoutAbout = `
 book-fanout: a book's price changes; %d carts hold it. Redis (AOF everysec), Kafka, api with relay, consumer booksync.
-  carts/s       from before the PATCH is sent to when booksync's metric says that the last cart is changed, asked each 50 ms
+  carts/s       from before the PATCH is sent to when booksync's metric says that the last cart is changed, asked seldom until near the end
   held          the longest that one command kept Redis, by Redis's own slow log. Its clock runs on while the kernel gives the core
                 to another process, which with all of this on the cores of one machine is most of what it shows
   held alone    the commands of %v and more in one more fan-out while nothing but booksync and Redis runs: what a step takes

@@ -106,21 +106,31 @@ func (f *fanout) change(ctx context.Context, price int) (float64, error) {
 	return float64(f.carts) / took.Seconds(), err
 }
 
+// Asking takes consumers some milliseconds, so it is done seldom until the end is near.
+const (
+	askSeldom = 500 * time.Millisecond
+	askOften  = 20 * time.Millisecond
+)
+
 // followed waits until that many carts have changed since booksync had changed before, and returns how long after began.
 func (f *fanout) followed(ctx context.Context, before float64, carts int, began time.Time) (time.Duration, error) {
-	for {
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+	for wait := min(askSeldom, askOften*time.Duration(carts)); ; {
+		if err := sleep(ctx, wait); err != nil {
 			return 0, err
 		}
 		now, err := f.changed(ctx)
 		took := time.Since(began)
+		changed := now - before
 		switch {
 		case err != nil:
 			return 0, err
-		case now-before >= float64(carts):
+		case changed >= float64(carts):
 			return took, nil
 		case took > fanoutWithin:
-			return 0, fmt.Errorf("%.0f of %d carts changed in %v", now-before, carts, took)
+			return 0, fmt.Errorf("%.0f of %d carts changed in %v", changed, carts, took)
+		case changed > 0:
+			left := time.Duration(float64(took) * (float64(carts)/changed - 1))
+			wait = max(askOften, min(left/2, askSeldom))
 		}
 	}
 }
