@@ -146,9 +146,9 @@ func shelved(t *testing.T, redisAddr string) *cart.Store {
 	must(t, carts.CheckShards(t.Context()))
 	g := cart.NewGeneration(time.Now().UnixMilli())
 	for _, n := range carts.Nodes(t.Context()) {
-		for _, shard := range n.Shards {
-			must(t, n.Swap(t.Context(), shard, cart.Generation{}, cart.Absent, g, cart.Ready))
-		}
+		shards, err := n.Inspect(t.Context())
+		must(t, err)
+		must(t, n.Swap(t.Context(), g, cart.Ready, shards...))
 		must(t, n.Load(t.Context(), g))
 		must(t, n.Close())
 	}

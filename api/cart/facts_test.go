@@ -276,7 +276,7 @@ func TestARefreshStandsUntilItIsDone(t *testing.T) {
 	g := raise(t, s, cart.Ready)
 	n := s.Nodes(t.Context())[0]
 	defer n.Close()
-	if err := n.Opened(t.Context(), 0, g, cart.Ready); err != nil {
+	if err := n.Opened(t.Context(), g, cart.Ready, 0); err != nil {
 		t.Fatal(err)
 	}
 	do(t, func() (cart.Result, error) { return s.Add(t.Context(), cart.Request{User: "u1"}, "emma", 1) })

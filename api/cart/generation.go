@@ -162,29 +162,6 @@ func readGeneration(value string) (Generation, State, error) {
 	return Generation{n, nonce}, State(state), nil
 }
 
-// inspect reads a shard's generation, and whether the server behind conn, whose replication id is given, is the one that it
-// was opened on and still knows its marker. A server that was a master before and is one again still knows scripts, but not
-// what happened in between.
-func (l layout) inspect(ctx context.Context, conn *redis.Conn, shard int, server string) (Generation, State, bool, error) {
-	values, err := conn.MGet(ctx, l.generation(shard), l.server(shard)).Result()
-	if err != nil {
-		return Generation{}, Absent, false, err
-	}
-	value, _ := values[0].(string)
-	g, state, err := readGeneration(value)
-	if err != nil || state == Absent {
-		return g, state, false, err
-	}
-	if opened, _ := values[1].(string); opened != "" && server != "" && opened != server {
-		return g, state, false, nil
-	}
-	known, err := conn.ScriptExists(ctx, sha(markerOf(g))).Result()
-	if err != nil {
-		return g, state, false, err
-	}
-	return g, state, known[0], nil
-}
-
 // load brings the scripts to the server behind conn. The marker comes last: whoever finds it may load what it lacks.
 func (l *loaded) load(ctx context.Context, conn *redis.Conn) error {
 	known, err := conn.ScriptExists(ctx, l.sha[:]...).Result()

@@ -98,11 +98,11 @@ func TestARecoveryThatWasOvertakenChangesNothing(t *testing.T) {
 	n := s.Nodes(t.Context())[0]
 	defer n.Close()
 	slow := cart.NewGeneration(time.Now().UnixMilli())
-	if err := n.Swap(t.Context(), 0, cart.Generation{}, cart.Absent, slow, cart.Raising); err != nil {
+	if err := n.Swap(t.Context(), slow, cart.Raising, cart.ShardReport{}); err != nil {
 		t.Fatal(err)
 	}
 	raise(t, s, cart.Ready) // another one was faster
-	if err := n.Swap(t.Context(), 0, slow, cart.Raising, slow, cart.Ready); !errors.Is(err, cart.ErrOvertaken) {
+	if err := n.Swap(t.Context(), slow, cart.Ready, cart.ShardReport{Generation: slow, State: cart.Raising}); !errors.Is(err, cart.ErrOvertaken) {
 		t.Fatalf("opening what another recovery opened: %v, want ErrOvertaken", err)
 	}
 }

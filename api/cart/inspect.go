@@ -91,13 +91,63 @@ type ShardReport struct {
 	Shard      int
 	Generation Generation
 	State      State
-	// Known says that the server knows the generation's scripts. One that doesn't was restarted or promoted, and waits for
-	// recovery, whatever State says.
+	// Known says that the server is the one that the shard was opened on, and knows the generation's scripts. One that was
+	// restarted or promoted waits for recovery, whatever State says.
 	Known bool
 	// Restored is how many carts were brought back from MongoDB since the shard, having lost them, has this generation.
+	// Only Generations tells.
 	Restored int64
 	// Err, where set, is why the shard could not be asked; nothing else is known then.
 	Err error
+}
+
+// inspect reads the generations of shards, and whether the server behind c, whose replication id is given where it tells,
+// is the one that they were opened on and still knows their markers. A server that was a master before and is one again
+// still knows scripts, but not what happened in between.
+func (l layout) inspect(ctx context.Context, c redis.Cmdable, shards []int, server string) []ShardReport {
+	held := make([]*redis.SliceCmd, len(shards))
+	_, _ = c.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+		for i, shard := range shards {
+			held[i] = p.MGet(ctx, l.generation(shard), l.server(shard))
+		}
+		return nil
+	})
+	reports, markers := make([]ShardReport, len(shards)), map[Generation]*redis.BoolSliceCmd{}
+	for i, shard := range shards {
+		r := ShardReport{Shard: shard}
+		values, err := held[i].Result()
+		if err == nil {
+			value, _ := values[0].(string)
+			r.Generation, r.State, err = readGeneration(value)
+		}
+		if err != nil {
+			r = ShardReport{Shard: shard, Err: fmt.Errorf("generation of shard %d: %w", shard, err)}
+		} else if opened, _ := values[1].(string); r.State != Absent && (opened == "" || server == "" || opened == server) {
+			r.Known, markers[r.Generation] = true, nil
+		}
+		reports[i] = r
+	}
+	if len(markers) == 0 {
+		return reports
+	}
+	_, _ = c.Pipelined(ctx, func(p redis.Pipeliner) error { // see above
+		for g := range markers {
+			markers[g] = p.ScriptExists(ctx, sha(markerOf(g)))
+		}
+		return nil
+	})
+	for i, r := range reports {
+		if !r.Known {
+			continue
+		}
+		known, err := markers[r.Generation].Result()
+		if err != nil {
+			reports[i] = ShardReport{Shard: r.Shard, Err: fmt.Errorf("scripts of shard %d: %w", r.Shard, err)}
+			continue
+		}
+		reports[i].Known = known[0]
+	}
+	return reports
 }
 
 // Restored notes how many carts of the shard were brought back under the generation so far, for operators alone.
@@ -115,47 +165,22 @@ func (s *Store) Generations(ctx context.Context) []ShardReport {
 		reports[shard] = ShardReport{Shard: shard, Err: fmt.Errorf("generation of shard %d: %w", shard, errNoAnswer)}
 	}
 	s.eachNode(ctx, func(client *redis.Client, shards []int) {
-		held, back := make([]*redis.StringCmd, len(shards)), make([]*redis.StringCmd, len(shards))
+		server, err := serverID(ctx, client)
+		if err != nil {
+			return
+		}
+		back := make([]*redis.StringCmd, len(shards))
 		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
 			for i, shard := range shards {
-				held[i] = p.Get(ctx, s.nodes.generation(shard))
 				back[i] = p.Get(ctx, s.nodes.restored(shard))
 			}
 			return nil
 		})
-		markers := map[Generation]*redis.BoolSliceCmd{}
-		for i, shard := range shards {
-			r := ShardReport{Shard: shard}
-			value, err := held[i].Result()
-			if err == nil || errors.Is(err, redis.Nil) {
-				r.Generation, r.State, err = readGeneration(value)
+		for i, r := range s.nodes.inspect(ctx, client, shards, server) {
+			if of, n, _ := strings.Cut(back[i].Val(), " "); r.State != Absent && of == r.Generation.String() {
+				r.Restored, _ = strconv.ParseInt(n, 10, 64) // only a number was written
 			}
-			if err != nil {
-				r.Err = fmt.Errorf("generation of shard %d: %w", shard, err)
-			} else if r.State != Absent {
-				markers[r.Generation] = nil
-				if of, n, _ := strings.Cut(back[i].Val(), " "); of == r.Generation.String() {
-					r.Restored, _ = strconv.ParseInt(n, 10, 64) // only a number was written
-				}
-			}
-			reports[shard] = r
-		}
-		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // see above
-			for g := range markers {
-				markers[g] = p.ScriptExists(ctx, sha(scriptsOf(g).marker))
-			}
-			return nil
-		})
-		for _, shard := range shards {
-			r := &reports[shard]
-			if asked := markers[r.Generation]; asked != nil {
-				known, err := asked.Result()
-				if err != nil {
-					*r = ShardReport{Shard: shard, Err: fmt.Errorf("scripts of shard %d: %w", shard, err)}
-					continue
-				}
-				r.Known = known[0]
-			}
+			reports[r.Shard] = r
 		}
 	})
 	return reports

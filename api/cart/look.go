@@ -50,16 +50,16 @@ func (s *Store) lookNow(ctx context.Context, shard int) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at shard %d: %w", shard, err)
 	}
-	g, state, marked, err := s.nodes.inspect(ctx, conn, shard, server)
-	if err != nil {
-		s.nodes.moved(ctx, err)
-		return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+	found := s.nodes.inspect(ctx, conn, []int{shard}, server)[0]
+	if found.Err != nil {
+		s.nodes.moved(ctx, errors.Unwrap(found.Err))
+		return nil, found.Err
 	}
-	if !marked || state != Ready && state != Lost {
+	if !found.Known || found.State != Ready && found.State != Lost {
 		s.callRecovery()
 		return nil, fmt.Errorf("shard %d: %w", shard, errFenced)
 	}
-	l := s.set(g)
+	l := s.set(found.Generation)
 	if err := l.load(ctx, conn); err != nil {
 		return nil, fmt.Errorf("load scripts for shard %d: %w", shard, err)
 	}

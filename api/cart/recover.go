@@ -22,9 +22,6 @@ var swapScript string
 //go:embed lua/lead.lua
 var leadScript string
 
-// ErrMigrating says that the shard's slot is on its way to another node. It is no one's to recover until it has settled.
-var ErrMigrating = errors.New("slot is migrating")
-
 // ErrOvertaken says that another recovery changed the shard since it was looked at.
 var ErrOvertaken = errors.New("overtaken by another recovery")
 
@@ -85,32 +82,57 @@ func (n *Node) Release(ctx context.Context, instance string) error {
 	return n.conn.Eval(ctx, leadScript, []string{n.store.nodes.recovery(n.Shards[0])}, instance, 0).Err()
 }
 
-// Inspect returns a shard's generation and state, and whether the server is the one that it was opened on and still knows
-// the generation's scripts.
-func (n *Node) Inspect(ctx context.Context, shard int) (g Generation, state State, known bool, err error) {
+// Inspect returns the generation and state of each of the node's shards, and whether the server is the one that it was
+// opened on and still knows the generation's scripts. Shards whose slots are on their way to another node are left out:
+// they are no one's to recover until they have settled.
+func (n *Node) Inspect(ctx context.Context) ([]ShardReport, error) {
 	server, err := n.Server(ctx)
 	if err != nil {
-		return Generation{}, Absent, false, err
+		return nil, err
 	}
-	g, state, known, err = n.store.nodes.inspect(ctx, n.conn, shard, server)
-	if redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "TRYAGAIN") {
-		err = fmt.Errorf("%w: %w", ErrMigrating, err)
+	settled := make([]ShardReport, 0, len(n.Shards))
+	for _, r := range n.store.nodes.inspect(ctx, n.conn, n.Shards, server) {
+		switch err := errors.Unwrap(r.Err); {
+		case err == nil:
+			settled = append(settled, r)
+		case !slices.ContainsFunc([]string{"ASK", "MOVED", "TRYAGAIN"}, func(word string) bool { return redis.HasErrorPrefix(err, word) }):
+			return nil, r.Err
+		}
 	}
-	return g, state, known, err
+	return settled, nil
 }
 
-// Swap moves a shard from one generation and state to another. ErrOvertaken says that it was no longer there.
-func (n *Node) Swap(ctx context.Context, shard int, from Generation, was State, to Generation, will State) error {
-	held := ""
-	if was != Absent {
-		held = from.String() + " " + string(was)
-	}
-	done, err := n.conn.Eval(ctx, swapScript, []string{n.store.nodes.generation(shard)}, held, to.String()+" "+string(will)).Int()
-	if err != nil {
-		return fmt.Errorf("swap the generation of shard %d: %w", shard, err)
-	}
-	if done != 1 {
-		return fmt.Errorf("swap the generation of shard %d: %w", shard, ErrOvertaken)
+// Swap moves shards, as they were inspected, to another generation and state. ErrOvertaken says that one was no longer as
+// it was; others may have been moved.
+func (n *Node) Swap(ctx context.Context, to Generation, will State, from ...ShardReport) error {
+	return n.each(ctx, "swap the generation", len(from), func(p redis.Pipeliner, i int) (int, *redis.Cmd) {
+		held := ""
+		if from[i].State != Absent {
+			held = from[i].Generation.String() + " " + string(from[i].State)
+		}
+		key := n.store.nodes.generation(from[i].Shard)
+		return from[i].Shard, p.Eval(ctx, swapScript, []string{key}, held, to.String()+" "+string(will))
+	})
+}
+
+// each sends a call for each of some shards, all at once, and returns an error where one doesn't answer 1, ErrOvertaken where
+// it answers. what says what was to be done.
+func (n *Node) each(ctx context.Context, what string, shards int, call func(p redis.Pipeliner, i int) (shard int, c *redis.Cmd)) error {
+	numbers, calls := make([]int, shards), make([]*redis.Cmd, shards)
+	_, _ = n.conn.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+		for i := range shards {
+			numbers[i], calls[i] = call(p, i)
+		}
+		return nil
+	})
+	for i, c := range calls {
+		done, err := c.Int()
+		if err == nil && done != 1 {
+			err = ErrOvertaken
+		}
+		if err != nil {
+			return fmt.Errorf("%s of shard %d: %w", what, numbers[i], err)
+		}
 	}
 	return nil
 }

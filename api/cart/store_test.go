@@ -66,15 +66,15 @@ func raise(t interface {
 	ctx := context.Background()
 	g := cart.NewGeneration(time.Now().UnixMilli())
 	for _, n := range s.Nodes(ctx) {
-		for _, shard := range n.Shards {
-			from, was, _, err := n.Inspect(ctx, shard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			g.Number = max(g.Number, from.Number+1)
-			if err := n.Swap(ctx, shard, from, was, g, state); err != nil {
-				t.Fatal(err)
-			}
+		shards, err := n.Inspect(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range shards {
+			g.Number = max(g.Number, s.Generation.Number+1)
+		}
+		if err := n.Swap(ctx, g, state, shards...); err != nil {
+			t.Fatal(err)
 		}
 		if err := n.Load(ctx, g); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,32 +145,32 @@ func (n *Node) Bring(ctx context.Context, g Generation, state State, records []*
 	return nil
 }
 
-// Holds notes the offset up to which the shard holds everything, -1 for none.
-func (n *Node) Holds(ctx context.Context, shard int, g Generation, state State, offset int64) error {
-	return n.note(ctx, shard, g, state, strconv.FormatInt(offset, 10), "", "")
+// Holds notes the offsets up to which shards hold everything, -1 for none.
+func (n *Node) Holds(ctx context.Context, g Generation, state State, offsets map[int]int64) error {
+	return n.note(ctx, slices.Collect(maps.Keys(offsets)), g, state, func(shard int) (offset, server, refresh string) {
+		return strconv.FormatInt(offsets[shard], 10), "", ""
+	})
 }
 
-// Opened notes on which server the shard is opened, and asks whoever walks over carts to compare the shard's facts with the
-// catalogue: it may have lost what it knew of some books. It is called before the last Swap.
-func (n *Node) Opened(ctx context.Context, shard int, g Generation, state State) error {
+// Opened notes on which server the shards are opened, and asks whoever walks over carts to compare their facts with the
+// catalogue: they may have lost what they knew of some books. It is called before the last Swap.
+func (n *Node) Opened(ctx context.Context, g Generation, state State, shards ...int) error {
 	server, err := n.Server(ctx)
 	if err != nil {
 		return err
 	}
-	return n.note(ctx, shard, g, state, "", server, g.String())
+	return n.note(ctx, shards, g, state, func(int) (_, _, _ string) { return "", server, g.String() })
 }
 
-func (n *Node) note(ctx context.Context, shard int, g Generation, state State, offset, server, refresh string) error {
+// note notes what is said of each shard, of which "" is left as it is.
+func (n *Node) note(ctx context.Context, shards []int, g Generation, state State, of func(shard int) (offset, server, refresh string)) error {
 	l := n.store.nodes
-	keys := []string{l.generation(shard), l.tail(shard), l.server(shard), l.walks(shard)}
-	done, err := n.conn.Eval(ctx, noteScript, keys, g.String()+" "+string(state), offset, server, refresh).Int()
-	if err == nil && done != 1 {
-		err = ErrOvertaken
-	}
-	if err != nil {
-		return fmt.Errorf("note what shard %d holds: %w", shard, err)
-	}
-	return nil
+	return n.each(ctx, "note what becomes", len(shards), func(p redis.Pipeliner, i int) (int, *redis.Cmd) {
+		shard := shards[i]
+		keys := []string{l.generation(shard), l.tail(shard), l.server(shard), l.walks(shard)}
+		offset, server, refresh := of(shard)
+		return shard, p.Eval(ctx, noteScript, keys, g.String()+" "+string(state), offset, server, refresh)
+	})
 }
 
 // Server returns the replication id of the server behind the connection, "" where it doesn't tell: a server that was

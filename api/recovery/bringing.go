@@ -54,15 +54,20 @@ type applied struct {
 // run reads the tails, writes the carts, and opens the shards of each tail that was read to its end.
 func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	began := time.Now()
-	left := make([]*tail, 0, len(tails))
+	if err := b.begin(ctx, tails); err != nil {
+		return err
+	}
+	var left, none []*tail
 	from := map[int32]kgo.Offset{}
 	for _, t := range tails {
-		if err := b.begin(ctx, t); err != nil {
-			return err
-		}
-		if !t.read() {
+		if t.read() {
+			none = append(none, t)
+		} else {
 			left, from[t.partition] = append(left, t), kgo.NewOffset().At(t.next)
-		} else if err := b.brought(ctx, t.after, t.end-1, b.highest); err != nil {
+		}
+	}
+	if len(none) > 0 {
+		if err := b.brought(ctx, b.highest, none...); err != nil {
 			return err
 		}
 	}
@@ -111,18 +116,17 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	return nil
 }
 
-// begin notes from where on a lost shard's tail is read, before any of it is written: whoever goes on with it begins no
+// begin notes from where on lost shards' tails are read, before any of them is written: whoever goes on with it begins no
 // later, though MongoDB may have more by then.
-func (b *bringing) begin(ctx context.Context, t *tail) error {
+func (b *bringing) begin(ctx context.Context, tails []*tail) error {
 	if !b.lost {
 		return nil
 	}
-	for shard, offset := range t.after {
-		if err := b.node.Holds(ctx, shard, b.generation, b.state(), offset); err != nil {
-			return err
-		}
+	holds := map[int]int64{}
+	for _, t := range tails {
+		maps.Copy(holds, t.after)
 	}
-	return nil
+	return b.node.Holds(ctx, b.generation, b.state(), holds)
 }
 
 // change is a record of a shard that is being brought, after what the shard holds.
@@ -318,7 +322,7 @@ func (b *bringing) write(ctx context.Context, w applied) error {
 	if w.tail == nil {
 		return nil
 	}
-	return b.brought(ctx, w.tail.after, w.tail.end-1, w.highest)
+	return b.brought(ctx, w.highest, w.tail)
 }
 
 func header(rec *kgo.Record, name string) string {

@@ -27,8 +27,8 @@ const (
 
 // highestEpoch returns the highest epoch that MongoDB knows, where one of the shards is lost and might otherwise be
 // given a lower one by a clock that went back.
-func (r *Recovery) highestEpoch(ctx context.Context, shards []found) (int64, error) {
-	if !slices.ContainsFunc(shards, found.lost) {
+func (r *Recovery) highestEpoch(ctx context.Context, shards []cart.ShardReport) (int64, error) {
+	if !slices.ContainsFunc(shards, isLost) {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, scanFor)
@@ -56,14 +56,14 @@ func (r *Recovery) Restore(ctx context.Context, user string, g cart.Generation) 
 }
 
 // note tells operators how far a sweep is, and returns how many carts are back in all. Nothing depends on it.
-func (r *Recovery) note(ctx context.Context, n *cart.Node, lost []found, carts map[int]int64) (total int64) {
+func (r *Recovery) note(ctx context.Context, n *cart.Node, lost []cart.ShardReport, carts map[int]int64) (total int64) {
 	for _, f := range lost {
-		if carts[f.shard] == 0 {
+		if carts[f.Shard] == 0 {
 			continue
 		}
-		total += carts[f.shard]
-		if err := n.Restored(ctx, f.shard, f.Generation, carts[f.shard]); err != nil {
-			r.Log.DebugContext(ctx, "how far recovery is could not be noted", "shard", f.shard, "error", err)
+		total += carts[f.Shard]
+		if err := n.Restored(ctx, f.Shard, f.Generation, carts[f.Shard]); err != nil {
+			r.Log.DebugContext(ctx, "how far recovery is could not be noted", "shard", f.Shard, "error", err)
 		}
 	}
 	return total

@@ -200,14 +200,12 @@ func TestAShardThatLosesItsLastWritesBeforeItGotItsCartsBackGetsThoseToo(t *test
 	}
 	for _, n := range d.store.Nodes(t.Context()) {
 		defer n.Close()
-		for _, shard := range n.Shards {
-			g, state, _, err := n.Inspect(t.Context(), shard)
-			if err == nil {
-				err = n.Swap(t.Context(), shard, g, state, g, cart.Lost)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+		shards, err := n.Inspect(t.Context())
+		if err == nil {
+			err = n.Swap(t.Context(), shards[0].Generation, cart.Lost, shards...)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	d.forgets(t)

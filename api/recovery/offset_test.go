@@ -128,10 +128,11 @@ func TestWhatAnOvertakenRecoveryWritesIsRefused(t *testing.T) {
 	n := d.first.Nodes(t.Context())[0]
 	defer n.Close()
 	shard := d.store.ShardOf("u1")
-	g, state, _, err := n.Inspect(t.Context(), shard)
-	if err != nil || state != cart.Ready {
-		t.Fatalf("%v is %s (%v), want ready", g, state, err)
+	shards, err := n.Inspect(t.Context())
+	if err != nil || shards[shard].State != cart.Ready {
+		t.Fatalf("%+v (%v), want ready shards", shards, err)
 	}
+	g := shards[shard].Generation
 	records, err := n.Records(t.Context(), []string{"u1"})
 	if err != nil {
 		t.Fatal(err)
@@ -148,9 +149,9 @@ func TestWhatAnOvertakenRecoveryWritesIsRefused(t *testing.T) {
 		t.Run(claim, func(t *testing.T) {
 			for what, err := range map[string]error{
 				"a cart":         n.Bring(t.Context(), c.generation, c.state, []*cart.Record{records["u1"]}),
-				"what it holds":  n.Holds(t.Context(), shard, c.generation, c.state, 100),
-				"where it is":    n.Opened(t.Context(), shard, c.generation, c.state),
-				"that it opened": n.Swap(t.Context(), shard, c.generation, c.state, c.generation, cart.Ready),
+				"what it holds":  n.Holds(t.Context(), c.generation, c.state, map[int]int64{shard: 100}),
+				"where it is":    n.Opened(t.Context(), c.generation, c.state, shard),
+				"that it opened": n.Swap(t.Context(), c.generation, cart.Ready, cart.ShardReport{Shard: shard, Generation: c.generation, State: c.state}),
 			} {
 				if !errors.Is(err, cart.ErrOvertaken) {
 					t.Errorf("%s: %v, want ErrOvertaken", what, err)

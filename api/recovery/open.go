@@ -15,7 +15,7 @@ type opening struct {
 	*Recovery
 	node   *cart.Node
 	lost   bool
-	closed map[int]found // by shard, as they are now; without those that were opened
+	closed map[int]cart.ShardReport // by shard, as they are now; without those that were opened
 	opened int
 	// generation that they were raised to, and whether the node has its scripts.
 	generation cart.Generation
@@ -25,10 +25,10 @@ type opening struct {
 // open raises the generation of the closed shards, all of which kept their data, or lost it, brings them up to what Kafka
 // has, and lets each be served as soon as it is there. Where Kafka can't be read, shards that need it stay closed, and the
 // error says so.
-func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) error {
+func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []cart.ShardReport) error {
 	number := time.Now().UnixMilli()
 	for _, f := range all {
-		number = max(number, f.Number+1)
+		number = max(number, f.Generation.Number+1)
 	}
 	var floor int64
 	if err := r.leading(ctx, n, func(ctx context.Context) (err error) {
@@ -37,9 +37,9 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []found) 
 	}); err != nil {
 		return err
 	}
-	o := &opening{Recovery: r, node: n, lost: closed[0].lost(), closed: make(map[int]found, len(closed))}
+	o := &opening{Recovery: r, node: n, lost: isLost(closed[0]), closed: make(map[int]cart.ShardReport, len(closed))}
 	for _, f := range closed {
-		o.closed[f.shard] = f
+		o.closed[f.Shard] = f
 	}
 	if err := o.raise(ctx, max(number, floor+1)); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (o *opening) accept(ctx context.Context) error {
 	for shard := range o.closed {
 		o.given = append(o.given, Given{Shard: shard, Lost: o.lost, Generation: o.generation.Number})
 	}
-	return o.serve(ctx, slices.Sorted(maps.Keys(o.closed)))
+	return o.serve(ctx, slices.Collect(maps.Keys(o.closed)))
 }
 
 // state is that of the shards that are closed.
@@ -74,28 +74,32 @@ func (o *opening) state() cart.State {
 // raise gives the closed shards a new generation under which nothing is served yet.
 func (o *opening) raise(ctx context.Context, number int64) error {
 	o.generation, o.loaded = cart.NewGeneration(number), false
-	for shard, f := range o.closed {
-		if err := o.node.Swap(ctx, shard, f.Generation, f.state, o.generation, o.state()); err != nil {
-			return err
-		}
-		o.closed[shard] = found{shard: shard, Generation: o.generation, state: o.state()}
+	if err := o.node.Swap(ctx, o.generation, o.state(), slices.Collect(maps.Values(o.closed))...); err != nil {
+		return err
+	}
+	for shard := range o.closed {
+		o.closed[shard] = cart.ShardReport{Shard: shard, Generation: o.generation, State: o.state()}
 	}
 	return nil
 }
 
-// brought opens shards that hold all that is in Kafka, where no epoch is above highest.
-func (o *opening) brought(ctx context.Context, after map[int]int64, offset, highest int64) error {
+// brought opens the shards of tails of which they hold all, where no epoch is above highest.
+func (o *opening) brought(ctx context.Context, highest int64, tails ...*tail) error {
 	if highest >= o.generation.Number { // a clock went back
 		if err := o.raise(ctx, highest+1); err != nil {
 			return err
 		}
 	}
-	for shard := range after {
-		if err := o.node.Holds(ctx, shard, o.generation, o.state(), offset); err != nil {
-			return err
+	holds := map[int]int64{}
+	for _, t := range tails {
+		for shard := range t.after {
+			holds[shard] = t.end - 1
 		}
 	}
-	return o.serve(ctx, slices.Sorted(maps.Keys(after)))
+	if err := o.node.Holds(ctx, o.generation, o.state(), holds); err != nil {
+		return err
+	}
+	return o.serve(ctx, slices.Collect(maps.Keys(holds)))
 }
 
 // serve lets shards be served. The scripts come last: without them nothing is.
@@ -104,13 +108,17 @@ func (o *opening) serve(ctx context.Context, shards []int) error {
 	if o.lost {
 		to = cart.Lost
 	}
+	if err := o.node.Opened(ctx, o.generation, o.state(), shards...); err != nil {
+		return err
+	}
+	raised := make([]cart.ShardReport, len(shards))
+	for i, shard := range shards {
+		raised[i] = o.closed[shard]
+	}
+	if err := o.node.Swap(ctx, o.generation, to, raised...); err != nil {
+		return err
+	}
 	for _, shard := range shards {
-		if err := o.node.Opened(ctx, shard, o.generation, o.state()); err != nil {
-			return err
-		}
-		if err := o.node.Swap(ctx, shard, o.generation, o.state(), o.generation, to); err != nil {
-			return err
-		}
 		delete(o.closed, shard)
 	}
 	if !o.loaded {

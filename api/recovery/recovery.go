@@ -9,7 +9,6 @@ package recovery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -141,28 +140,20 @@ func (r *Recovery) leading(ctx context.Context, n *cart.Node, do func(context.Co
 	}
 }
 
-// found is one shard as it was looked at.
-type found struct {
-	shard int
-	cart.Generation
-	state cart.State
-	known bool
+// isClosed reports whether nothing serves the shard.
+func isClosed(r cart.ShardReport) bool {
+	return !r.Known || r.State != cart.Ready && r.State != cart.Lost
 }
 
-// closed reports whether nothing serves the shard.
-func (f found) closed() bool {
-	return !f.known || f.state != cart.Ready && f.state != cart.Lost
-}
-
-// lost reports whether the shard's data is gone, or was gone when an earlier recovery began.
-func (f found) lost() bool {
-	return f.state == cart.Absent || f.state == cart.Lost || f.state == cart.RaisingLost
+// isLost reports whether the shard's data is gone, or was gone when an earlier recovery began.
+func isLost(r cart.ShardReport) bool {
+	return r.State == cart.Absent || r.State == cart.Lost || r.State == cart.RaisingLost
 }
 
 // node opens the closed shards of one node, then brings back the carts of those that lost theirs. It reports whether some
 // have not got them back.
 func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
-	shards, err := inspect(ctx, n)
+	shards, err := n.Inspect(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +170,7 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 	}
 	defer func() { _ = n.Release(context.WithoutCancel(ctx), r.Instance) }() // else it ends by itself
 	// Whoever led until now may have opened what was closed at the first look: it isn't to be raised once more.
-	if shards, err = inspect(ctx, n); err != nil {
+	if shards, err = n.Inspect(ctx); err != nil {
 		return len(lost) > 0, err
 	}
 	if closed, lost = sort(shards); len(closed)+len(lost) == 0 {
@@ -188,7 +179,7 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 	if len(closed) > 0 {
 		var failed error
 		for _, gone := range []bool{false, true} { // those that kept their data wait for nothing that only the lost need
-			these := slices.DeleteFunc(slices.Clone(closed), func(f found) bool { return f.lost() != gone })
+			these := slices.DeleteFunc(slices.Clone(closed), func(s cart.ShardReport) bool { return isLost(s) != gone })
 			if len(these) > 0 {
 				failed = errors.Join(failed, r.open(ctx, n, shards, these))
 			}
@@ -196,7 +187,7 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 		if failed != nil {
 			return len(lost) > 0, failed
 		}
-		if shards, err = inspect(ctx, n); err != nil {
+		if shards, err = n.Inspect(ctx); err != nil {
 			return len(lost) > 0, err
 		}
 		_, lost = sort(shards)
@@ -211,29 +202,14 @@ func (r *Recovery) node(ctx context.Context, n *cart.Node) (bool, error) {
 }
 
 // sort returns the shards that are closed, and those that lost their data.
-func sort(shards []found) (closed, lost []found) {
-	for _, f := range shards {
-		if f.closed() {
-			closed = append(closed, f)
+func sort(shards []cart.ShardReport) (closed, lost []cart.ShardReport) {
+	for _, s := range shards {
+		if isClosed(s) {
+			closed = append(closed, s)
 		}
-		if f.lost() {
-			lost = append(lost, f)
+		if isLost(s) {
+			lost = append(lost, s)
 		}
 	}
 	return closed, lost
-}
-
-func inspect(ctx context.Context, n *cart.Node) ([]found, error) {
-	shards := make([]found, 0, len(n.Shards))
-	for _, shard := range n.Shards {
-		g, state, known, err := n.Inspect(ctx, shard)
-		if errors.Is(err, cart.ErrMigrating) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
-		}
-		shards = append(shards, found{shard, g, state, known})
-	}
-	return shards, nil
 }

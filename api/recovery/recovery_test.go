@@ -1,8 +1,11 @@
 package recovery_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,5 +100,45 @@ func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
 				t.Fatal("it goes on")
 			}
 		})
+	}
+}
+
+// turns counts how often an answer is waited for after something was asked.
+type turns struct {
+	net.Conn
+	asked atomic.Bool
+	n     *atomic.Int64
+}
+
+func (c *turns) Write(p []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(p)
+}
+
+func (c *turns) Read(p []byte) (int, error) {
+	if c.asked.Swap(false) {
+		c.n.Add(1)
+	}
+	return c.Conn.Read(p)
+}
+
+func TestTheNumberOfShardsCostsNoRoundTrips(t *testing.T) {
+	e := setup(t)
+	e.create(t)
+	var n atomic.Int64
+	s := e.openThrough(t, 1024, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		return &turns{Conn: conn, n: &n}, err
+	})
+	e.run(t, s, "one")
+	eventually(t, "all shards", func() error {
+		if _, recovering := s.Count(); recovering > 0 {
+			return fmt.Errorf("%d are recovering", recovering)
+		}
+		return nil
+	})
+	t.Logf("%d round trips", n.Load())
+	if n.Load() > 256 {
+		t.Errorf("%d round trips to open 1024 shards", n.Load())
 	}
 }

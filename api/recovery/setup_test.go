@@ -106,10 +106,17 @@ func setupOn(t *testing.T, addr string) *engines {
 
 func (e *engines) open(t *testing.T, shards int) *cart.Store {
 	t.Helper()
+	return e.openThrough(t, shards, nil)
+}
+
+// openThrough opens a Store that reaches Redis by dial, where that isn't nil.
+func (e *engines) openThrough(t *testing.T, shards int, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *cart.Store {
+	t.Helper()
 	o, err := (&env.Redis{Addrs: []string{e.addr}}).Options()
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Dialer = dial
 	s, err := cart.Open(cart.Options{
 		Redis: o, Shards: shards, Currency: "EUR", Limits: cart.Limits{Quantity: 999, Lines: 500}, KeepAnswers: time.Hour, Log: slog.New(slog.DiscardHandler),
 	})

@@ -42,14 +42,14 @@ type sweptShard struct {
 }
 
 // sweep brings back every cart of the lost shards, and then calls them ready.
-func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error {
+func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []cart.ShardReport) error {
 	carts := map[int]int64{}
 	if err := r.leading(ctx, n, func(ctx context.Context) error { return r.sweepAll(ctx, n, lost, carts) }); err != nil {
 		return fmt.Errorf("bring back carts: %w", err)
 	}
 	total := r.note(ctx, n, lost, carts)
 	for _, f := range lost {
-		if err := n.Swap(ctx, f.shard, f.Generation, cart.Lost, f.Generation, cart.Ready); err != nil {
+		if err := n.Swap(ctx, f.Generation, cart.Ready, f); err != nil {
 			return err
 		}
 	}
@@ -58,10 +58,10 @@ func (r *Recovery) sweep(ctx context.Context, n *cart.Node, lost []found) error 
 }
 
 // sweepAll counts what it puts back in carts, by shard.
-func (r *Recovery) sweepAll(ctx context.Context, n *cart.Node, lost []found, carts map[int]int64) error {
+func (r *Recovery) sweepAll(ctx context.Context, n *cart.Node, lost []cart.ShardReport, carts map[int]int64) error {
 	s := &sweeping{Recovery: r, shards: make(map[int]*sweptShard, len(lost))}
 	for _, f := range lost {
-		s.shards[f.shard] = &sweptShard{generation: f.Generation}
+		s.shards[f.Shard] = &sweptShard{generation: f.Generation}
 	}
 	documents, err := r.Carts.Find(ctx, bson.D{}, options.Find().SetBatchSize(fetchDocuments))
 	if err != nil {

@@ -57,14 +57,12 @@ func open(t *testing.T, store *cart.Store) {
 	t.Helper()
 	g := cart.NewGeneration(time.Now().UnixMilli())
 	for _, node := range store.Nodes(t.Context()) {
-		for _, shard := range node.Shards {
-			from, was, _, err := node.Inspect(t.Context(), shard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := node.Swap(t.Context(), shard, from, was, g, cart.Ready); err != nil {
-				t.Fatal(err)
-			}
+		shards, err := node.Inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Swap(t.Context(), g, cart.Ready, shards...); err != nil {
+			t.Fatal(err)
 		}
 		if err := node.Load(t.Context(), g); err != nil {
 			t.Fatal(err)

@@ -109,12 +109,12 @@ func (s *store) raise() {
 	ctx := context.Background()
 	g := cart.NewGeneration(time.Now().UnixMilli())
 	for _, n := range s.Nodes(ctx) {
-		for _, shard := range n.Shards {
-			from, was, _, err := n.Inspect(ctx, shard)
-			must(s.t, err)
-			g.Number = max(g.Number, from.Number+1)
-			must(s.t, n.Swap(ctx, shard, from, was, g, cart.Ready))
+		shards, err := n.Inspect(ctx)
+		must(s.t, err)
+		for _, shard := range shards {
+			g.Number = max(g.Number, shard.Generation.Number+1)
 		}
+		must(s.t, n.Swap(ctx, g, cart.Ready, shards...))
 		must(s.t, n.Load(ctx, g))
 		must(s.t, n.Close())
 	}

@@ -78,12 +78,12 @@ func (b *bundle) raise(state cart.State) {
 	b.t.Helper()
 	g := cart.NewGeneration(time.Now().UnixMilli())
 	for _, n := range b.carts.Nodes(b.t.Context()) {
-		for _, shard := range n.Shards {
-			from, was, _, err := n.Inspect(b.t.Context(), shard)
-			must(b.t, err)
-			g.Number = max(g.Number, from.Number+1)
-			must(b.t, n.Swap(b.t.Context(), shard, from, was, g, state))
+		shards, err := n.Inspect(b.t.Context())
+		must(b.t, err)
+		for _, s := range shards {
+			g.Number = max(g.Number, s.Generation.Number+1)
 		}
+		must(b.t, n.Swap(b.t.Context(), g, state, shards...))
 		must(b.t, n.Load(b.t.Context(), g))
 		must(b.t, n.Close())
 	}
