@@ -53,9 +53,10 @@ func TestAChangeReachesMongoDBAndThePubSub(t *testing.T) {
 	if code, body := p.get("/healthz"); code != 200 || !strings.Contains(body, "ok") {
 		t.Errorf("/healthz: %d %s", code, body)
 	}
-	if code, body := p.get("/metrics"); code != 200 || !strings.Contains(body, "cartstream_persist_documents_written_total 1") {
-		t.Errorf("/metrics: %d %s", code, body)
-	}
+	p.await("metrics say what was written", func() bool {
+		code, body := p.get("/metrics")
+		return code == 200 && strings.Contains(body, "cartstream_persist_documents_written_total 1")
+	})
 	p.stop(t)
 }
 

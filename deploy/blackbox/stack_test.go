@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"cartstream/deploy/engines/engine"
 	"cartstream/deploy/enginetest"
 )
 
@@ -110,14 +112,11 @@ func newProcess(t *testing.T, name, binary, variable string, env []string) *proc
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ports, err := engine.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	p := &process{
 		t: t, name: name, path: filepath.Join(dir, binary), addr: addr, log: filepath.Join(t.TempDir(), name+".log"),
 		env: append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), variable + "=" + addr}, env...),

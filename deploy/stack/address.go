@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	process "cartstream/deploy/engines/engine" // engine is a type here
 )
 
 var errTaken = errors.New("is taken")
@@ -24,14 +26,13 @@ func portFree(ctx context.Context, addr string) error {
 	return l.Close()
 }
 
-func freePort(ctx context.Context) (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+// freePort returns a port that it has never returned before, and that no outgoing connection gets.
+func freePort() (int, error) {
+	ports, err := process.FreePorts(1)
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return 0, err
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return ports[0], nil
 }
 
 // listen settles where the two servers of ours listen, and fails with one sentence where they can't.
@@ -41,7 +42,7 @@ func (s *stack) listen(ctx context.Context, env map[string]string, freePorts boo
 		switch {
 		case addr != "":
 		case freePorts:
-			port, err := freePort(ctx)
+			port, err := freePort()
 			if err != nil {
 				return err
 			}

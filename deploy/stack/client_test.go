@@ -286,7 +286,7 @@ func runs(t *testing.T) (c *checkout, ctx context.Context, interrupt func(), don
 	c.write("consumers/main.go", strings.Replace(fakeConsumers, "<-ctx.Done()", `fmt.Printf("pid of consumers %d\n", os.Getpid())
 	<-ctx.Done()`, 1))
 	for _, name := range []string{"HTTP_ADDR", "OPS_ADDR"} {
-		port, err := freePort(context.Background())
+		port, err := freePort()
 		if err != nil {
 			t.Fatal(err)
 		}

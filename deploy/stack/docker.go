@@ -48,7 +48,7 @@ func (s *stack) startDocker(ctx context.Context, r *running, compose []string, m
 		port := e.port
 		if freePorts {
 			var err error
-			if port, err = freePort(ctx); err != nil {
+			if port, err = freePort(); err != nil {
 				return err
 			}
 		}

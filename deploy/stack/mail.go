@@ -79,7 +79,7 @@ func dockerMail(ctx context.Context, r *running, freePorts bool) ([]string, erro
 		if err == nil && !freePorts {
 			continue
 		}
-		if ports[i], err = freePort(ctx); err != nil {
+		if ports[i], err = freePort(); err != nil {
 			return nil, err
 		}
 	}

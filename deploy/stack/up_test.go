@@ -149,7 +149,7 @@ func TestUpSaysWhichEngineShouldGetATakenPort(t *testing.T) {
 			engines = []engine{usual[i]}
 			engines[0].port = port
 			for _, name := range []string{"HTTP_ADDR", "OPS_ADDR"} {
-				free, err := freePort(context.Background())
+				free, err := freePort()
 				if err != nil {
 					t.Fatal(err)
 				}
