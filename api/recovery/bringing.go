@@ -25,6 +25,9 @@ const (
 	atOnce = 2
 	// tailsAtOnce are read at the same time: so much is on its way that nothing waits when one ends.
 	tailsAtOnce = 2
+	// fetchWait is how long a broker waits for records that aren't there: those that are wanted are, and those of tails whose
+	// turn has come wait for its answer.
+	fetchWait = 10 * time.Millisecond
 )
 
 // bringing is one reading of tails.
@@ -74,7 +77,7 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 	if len(left) == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.FetchMaxWait(250 * time.Millisecond), kgo.KeepControlRecords(),
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.FetchMaxWait(fetchWait), kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{b.Topic: from})}, b.Options...)...)
 	if err != nil {
 		return fmt.Errorf("read Kafka's tail: %w", err)
@@ -95,6 +98,9 @@ func (b *bringing) run(ctx context.Context, tails []*tail) error {
 			if err := b.apply(ctx, p, writes); err != nil {
 				return err
 			}
+		}
+		if silent { // what is known of the others is worth as much if they are opened without the rest
+			return b.handOn(ctx, nil, nil, writes)
 		}
 		return nil
 	})
@@ -136,7 +142,7 @@ type change struct {
 }
 
 // read hands on the changes of tails, of tailsAtOnce at a time: the sooner one is read to its end, the sooner are its shards
-// served. It reports whether Kafka fell silent before all were.
+// served. Where these fall silent, all others are read. It reports whether Kafka fell silent before all were read to their end.
 func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, portions chan<- portion) (silent bool, err error) {
 	waiting := make([]int32, 0, len(tails))
 	open := make(map[int32]*tail, len(tails))
@@ -153,13 +159,23 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, 
 		fetches := client.PollRecords(poll, 5000)
 		cancel()
 		if fetches.NumRecords() == 0 {
-			if poll.Err() != nil && fetches.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
+				return false, ctx.Err()
+			case fetches.Err() == nil:
+			case len(waiting) == 0:
 				return true, nil
+			default:
+				client.ResumeFetchPartitions(map[string][]int32{b.Topic: waiting})
+				waiting, reading = nil, reading+len(waiting)
 			}
 			continue
 		}
 		p := b.portion(ctx, fetches, open)
 		reading -= len(p.ended)
+		for _, t := range p.ended { // what its shards are changed by from now on would pass for progress
+			client.PauseFetchPartitions(map[string][]int32{b.Topic: {t.partition}})
+		}
 		select {
 		case portions <- p:
 		case <-ctx.Done():

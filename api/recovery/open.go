@@ -45,7 +45,8 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []cart.Sh
 		return err
 	}
 	failed := r.leading(ctx, n, o.bring)
-	if r.AcceptLoss && errors.Is(failed, errNotRead) { // a tail is read from where it was left, should Kafka ever come back
+	// Not where reading was called off. A tail is read from where it was left, should Kafka ever come back.
+	if r.AcceptLoss && errors.Is(failed, errNotRead) && !errors.Is(failed, cart.ErrOvertaken) && ctx.Err() == nil {
 		failed = o.accept(ctx)
 	}
 	if o.opened > 0 {
@@ -58,6 +59,7 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []cart.Sh
 // accept opens the shards whose tail could not be read without it.
 func (o *opening) accept(ctx context.Context) error {
 	for shard := range o.closed {
+		o.given = slices.DeleteFunc(o.given, func(g Given) bool { return g.Shard == shard }) // opening it failed half-way before
 		o.given = append(o.given, Given{Shard: shard, Lost: o.lost, Generation: o.generation.Number})
 	}
 	return o.serve(ctx, slices.Collect(maps.Keys(o.closed)))

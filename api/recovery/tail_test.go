@@ -1,8 +1,10 @@
 package recovery_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -316,4 +318,26 @@ func TestShardsWaitForAKafkaThatIsAway(t *testing.T) {
 			eventually(t, "the cart with its tail", d.served(t, "u1", 3))
 		})
 	}
+}
+
+func TestATailIsNotGivenUpWhenTimeIsUp(t *testing.T) {
+	d := setupTail(t)
+	d.produce(t, d.change("u1", 3, schemas.ItemSet, 7), "", "")
+	d.stop()
+	d.forgets(t)
+	c := d.config(t, d.open(t, 8), "operator")
+	c.AcceptLoss = true
+	// Kafka tells what there is to read, and reading it takes longer than the operator's command may, though less than what
+	// counts as silence.
+	c.Options = append(c.Options, kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if given, err := recovery.New(c).Accept(ctx); err == nil || len(given) > 0 {
+		t.Errorf("%+v, %v; want an error and nothing given up", given, err)
+	}
+	d.run(t, d.open(t, 8), "another")
+	eventually(t, "the cart with its tail", d.served(t, "u1", 3))
 }
