@@ -88,6 +88,8 @@ func (p parts) faults(fetches kgo.Fetches) error {
 		case errors.Is(err, kgo.ErrClientClosed):
 			fatal = err
 		case errors.As(err, &session), errors.As(err, &loss):
+		case errors.Is(err, kerr.UnknownTopicID): // told once it lasts: the topic was deleted and made anew, which a client never follows
+			fatal = fmt.Errorf("fetch %s/%d: %w", topic, partition, err)
 		case errors.As(err, &answer) && !answer.Retriable:
 			fatal = fmt.Errorf("fetch %s/%d: %w", topic, partition, err)
 		}

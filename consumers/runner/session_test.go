@@ -26,6 +26,7 @@ func TestOnlyANewClientGetsOver(t *testing.T) {
 	}{
 		"an authorization that is missing": {kerr.TopicAuthorizationFailed, true},
 		"a client that is closed":          {kgo.ErrClientClosed, true},
+		"a topic that was made anew":       {kerr.UnknownTopicID, true},
 		"not data loss":                    {&kgo.ErrDataLoss{Topic: "t"}, false},
 		"not a leader that moved":          {kerr.NotLeaderForPartition, false},
 		"not a topic that isn't there":     {kerr.UnknownTopicOrPartition, false},
