@@ -162,7 +162,7 @@ func dirty(o op, s *story, losses []time.Duration) bool {
 		if o.result == refused {
 			return true
 		}
-		if told := s.at(o.at); told == nil || told.quantities != quantities(o.cart) {
+		if told := s.at(o.at); told == nil || told.superseded > 0 || told.quantities != quantities(o.cart) {
 			return true
 		}
 	}

@@ -57,3 +57,38 @@ func TestAHistory(t *testing.T) {
 		})
 	}
 }
+
+// A change may be read before it is acknowledged. Where Redis loses it and Kafka gets it only after that, it is superseded.
+func TestWhatWasReadOfALostChangeSaysNothing(t *testing.T) {
+	first, second := changed(1, 1, schemas.ItemAdded, 1, 2), changed(1, 2, schemas.ItemAdded, 1, 5)
+	later := changed(5, 2, schemas.ItemAdded, 2, 1, line(1, 2))
+	answer := func(book int, quantity int64, c schemas.CartChanged, from, to time.Duration) op {
+		return op{user: userID(0), kind: add, book: book, quantity: quantity, result: answered, at: version{c.Epoch, c.Version}, change: c, from: from, to: to}
+	}
+	read := op{user: userID(0), kind: get, result: answered, at: version{1, 2}, cart: schemas.Cart{Epoch: 1, Version: 2, Items: []schemas.Line{line(1, 5)}}, from: 20, to: 30}
+	for claim, c := range map[string]struct {
+		changes []schemas.CartChanged
+		losses  []time.Duration
+		fine    bool
+	}{
+		"it came too late":                 {[]schemas.CartChanged{first, second, later}, []time.Duration{50}, true},
+		"it never came":                    {[]schemas.CartChanged{first, later}, []time.Duration{50}, true},
+		"but Redis lost nothing":           {[]schemas.CartChanged{first, second, later}, nil, false},
+		"but Redis lost something earlier": {[]schemas.CartChanged{first, second, later}, []time.Duration{15}, false},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			s, err := told(c.changes...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &load{}
+			l.ops[0].ops = []op{answer(1, 2, first, 0, 10), read, answer(2, 1, later, 60, 70)}
+			e := &ending{carts: map[string]schemas.Cart{userID(0): s.cart}, read: time.Second, stories: map[string]*story{userID(0): s}}
+			var f faults
+			l.linearizable(e, nil, c.losses, &f)
+			if (f.n == 0) != c.fine {
+				t.Errorf("faults: %v, want fine: %v", f.err(), c.fine)
+			}
+		})
+	}
+}
