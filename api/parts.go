@@ -76,14 +76,19 @@ func assemble(cfg config, registry *prometheus.Registry, spans *traces.Traces, l
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := book.NewProducer(cfg.Kafka)
+	kafka, err := kgo.NewClient(kafkaOptions...) // for questions alone
+	if err != nil {
+		return nil, fmt.Errorf("open Kafka: %w", err)
+	}
+	p.closers = append(p.closers, func() error { kafka.Close(); return nil })
+	bookEvents, err := book.NewProducer(cfg.Kafka)
 	if err != nil {
 		return nil, err
 	}
-	p.closers = append(p.closers, func() error { kafka.Close(); return nil })
+	p.closers = append(p.closers, func() error { bookEvents.Close(); return nil })
 
 	// --- Catalogue and carts
-	books := book.Open(book.Options{Database: database, Producer: kafka, Currency: cfg.Currency.Code, Logger: log, Registerer: registry})
+	books := book.Open(book.Options{Database: database, Producer: bookEvents, Currency: cfg.Currency.Code, Logger: log, Registerer: registry})
 	cfg.Redis.LogTo(log)
 	redis, err := cfg.Redis.Options()
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"cartstream/schemas/env"
 )
 
-// NewProducer returns a client that suits a Store: idempotent, acknowledged by all in-sync replicas, without linger. It
+// NewProducer returns a producer that suits a Store: idempotent, acknowledged by all in-sync replicas, without linger. It
 // waits for no broker. What Kafka hasn't taken after ten seconds fails; the book stays marked, so that it is tried again
 // with what it is by then. The caller closes it, after Store.Run has returned.
-func NewProducer(k env.Kafka, more ...kgo.Opt) (*kgo.Client, error) {
+func NewProducer(k env.Kafka, more ...kgo.Opt) (*env.Producer, error) {
 	o, err := k.Options()
 	if err != nil {
 		return nil, err
@@ -24,5 +24,5 @@ func NewProducer(k env.Kafka, more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ProduceRequestTimeout(5*time.Second),
 		kgo.MaxBufferedRecords(2*waiting),
 	)
-	return kgo.NewClient(append(o, more...)...)
+	return env.NewProducer(append(o, more...)...)
 }

@@ -19,7 +19,7 @@ const (
 )
 
 // Producer hands records to Kafka without ever waiting, and calls the promise, which returns at once, when Kafka has
-// acknowledged the record or won't be tried any more. A *kgo.Client is one; NewProducer makes one that suits.
+// acknowledged the record or won't be tried any more. NewProducer makes one.
 type Producer interface {
 	TryProduce(ctx context.Context, r *kgo.Record, promise func(*kgo.Record, error))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -265,8 +266,40 @@ func TestEventsReachAKafkaThatComesLate(t *testing.T) {
 	_, err = store.Create(t.Context(), book.Request{}, "emma", emma)
 	must(t, err)
 	equal(t, "the mark", b.stored("emma")["unpublished"], any(int64(1)))
-	await(t, "the topic is there", func() bool { return cfg.EnsureTopics(t.Context(), client) == nil })
+	await(t, "the topic is there", func() bool { return cfg.EnsureTopics(t.Context(), client.Client()) == nil })
 	b.awaitPublished("emma")
+}
+
+func TestEventsReachATopicThatWasMadeAnew(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	must(t, err)
+	t.Cleanup(cluster.Close)
+	cfg := env.Kafka{Brokers: cluster.ListenAddrs(), Partitions: 4, Replication: 1}
+	admin, err := kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...))
+	must(t, err)
+	t.Cleanup(admin.Close)
+	must(t, cfg.EnsureTopics(t.Context(), admin))
+	client, err := book.NewProducer(cfg)
+	must(t, err)
+	t.Cleanup(client.Close)
+	b := setup(t)
+	store := b.instance(client)
+	b.run(store)
+	_, err = store.Create(t.Context(), book.Request{}, "emma", emma)
+	must(t, err)
+	b.awaitPublished("emma")
+
+	_, err = kadm.NewClient(admin).DeleteTopic(t.Context(), schemas.BookEvents)
+	must(t, err)
+	must(t, cfg.EnsureTopics(t.Context(), admin))
+	_, err = store.Create(t.Context(), book.Request{}, "sense", emma)
+	must(t, err)
+	b.awaitPublished("sense")
+	var written int64
+	for _, p := range cluster.PartitionInfos(schemas.BookEvents) {
+		written += p.HighWatermark
+	}
+	equal(t, "records in the new topic", written, 1)
 }
 
 func TestTheMetricsTellWhatWaits(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -82,14 +83,28 @@ func (k *kafka) back() {
 	k.away = false
 }
 
-// records returns what stands in a topic, each partition in order.
-func (k *kafka) records(t *testing.T, topic string) []*kgo.Record {
+// client returns a client of the test's own.
+func (k *kafka) client(t *testing.T, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.Dialer(k.network.DialContext), kgo.ConsumeTopics(topic))
+	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(k.ListenAddrs()...), kgo.Dialer(k.network.DialContext))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(client.Close)
+	return client
+}
+
+// remove deletes the topic.
+func (k *kafka) remove(t *testing.T, topic string) error {
+	t.Helper()
+	_, err := kadm.NewClient(k.client(t)).DeleteTopic(t.Context(), topic)
+	return err
+}
+
+// records returns what stands in a topic, each partition in order.
+func (k *kafka) records(t *testing.T, topic string) []*kgo.Record {
+	t.Helper()
+	client := k.client(t, kgo.ConsumeTopics(topic))
 	want := 0
 	for _, p := range k.PartitionInfos(topic) {
 		want += int(p.HighWatermark)

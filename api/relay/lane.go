@@ -188,7 +188,7 @@ func (l *lane) send(ctx context.Context, s *shard, now time.Time) {
 		return
 	}
 	if next != nil {
-		next.send(l.relay.client)
+		next.send(l.relay.producer.Client())
 	}
 }
 

@@ -58,14 +58,14 @@ type Config struct {
 // Relay is one instance's share in relaying. Instances find each other in the outbox and divide the shards among them.
 type Relay struct {
 	Config
-	client  *kgo.Client
-	lanes   []*lane
-	shards  []*shard       // by number
-	settled chan *round    // rounds whose records all have an answer; a place for each shard's only one
-	hurry   chan struct{}  // another beat may change something
-	silent  int            // shards that did not answer the last beat
-	ends    []atomic.Int64 // by partition of CartEvents: one more than the newest offset that a record of ours got
-	metrics *metrics
+	producer *env.Producer
+	lanes    []*lane
+	shards   []*shard       // by number
+	settled  chan *round    // rounds whose records all have an answer; a place for each shard's only one
+	hurry    chan struct{}  // another beat may change something
+	silent   int            // shards that did not answer the last beat
+	ends     []atomic.Int64 // by partition of CartEvents: one more than the newest offset that a record of ours got
+	metrics  *metrics
 }
 
 // New returns a Relay that waits for Run. It asks neither Kafka nor Redis.
@@ -99,7 +99,7 @@ func New(cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	if r.client, err = kgo.NewClient(options...); err != nil {
+	if r.producer, err = env.NewProducer(options...); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	return r, nil
@@ -115,7 +115,7 @@ const (
 // env.ErrPartitions where a topic has another number of partitions than configured: relaying would change the places of
 // users. It may be called once.
 func (r *Relay) Run(ctx context.Context) error {
-	defer r.client.Close()
+	defer r.producer.Close()
 	if err := r.ensureTopics(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -129,8 +129,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	r.member(ctx, work)
 	stop()
-	_ = parts.Wait() // they have no errors
-	r.client.Close() // before others take the shards, so that nothing of ours follows
+	_ = parts.Wait()   // they have no errors
+	r.producer.Close() // before others take the shards, so that nothing of ours follows
 	r.leave(context.WithoutCancel(ctx))
 	return nil
 }
@@ -138,7 +138,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // ensureTopics returns nil when the topics are as the contract says, or ctx has ended.
 func (r *Relay) ensureTopics(ctx context.Context) error {
 	for wait := topicsBackoff; ; wait = min(2*wait, topicsBackoffMax) {
-		err := r.Kafka.EnsureTopics(ctx, r.client)
+		err := r.Kafka.EnsureTopics(ctx, r.producer.Client())
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

@@ -28,6 +28,7 @@ type round struct {
 	incarnation uint64
 	started     time.Time
 
+	client *kgo.Client
 	flight flight
 	left   atomic.Int64 // answers to come, and one while it is being sent
 	done   chan<- *round
@@ -41,7 +42,7 @@ type round struct {
 // send hands the records to the client and returns without waiting for Kafka. When all that it handed over have their
 // answer, the round is on done.
 func (r *round) send(client *kgo.Client) {
-	r.failed, r.offset = len(r.entries), -1
+	r.client, r.failed, r.offset = client, len(r.entries), -1
 	r.flight.records, r.flight.entries = make([]kgo.Record, len(r.entries)), r.entries
 	r.flight.batch = make(map[string]uint64, len(r.entries))
 	// Not the relay's context: a record that was sent can't be called back, and failing one fails those of other shards.

@@ -18,6 +18,7 @@ const (
 func (l *lane) settle(ctx context.Context, sent *round) {
 	n, err := sent.outcome()
 	l.relay.metrics.count(sent, n, err)
+	l.relay.producer.Refused(sent.client, err)
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()

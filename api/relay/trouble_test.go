@@ -135,6 +135,34 @@ func TestATopicThatIsRefusedForAWhileIsRelayedLater(t *testing.T) {
 	})
 }
 
+func TestATopicThatIsMadeAnewIsRelayedTo(t *testing.T) {
+	for name, written := range map[string]int{"that changes wait for": 1, "that nothing was written to meanwhile": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, s := newKafka(t), newServer(4)
+				start(t, "a", k, s.connect())
+				s.add(entry("u1", 1, 100))
+				within(t, 10*time.Second, "the old topic has it", func() bool { return s.left() == 0 })
+				if err := k.remove(t, schemas.CartEvents); err != nil {
+					t.Fatal(err)
+				}
+				for v := range written {
+					s.add(entry("u1", 2+v, 100))
+				}
+				time.Sleep(10 * time.Second)
+				if err := k.EnsureTopics(t.Context(), k.client(t)); err != nil {
+					t.Fatal(err)
+				}
+				s.add(entry("u1", 2+written, 100))
+				within(t, time.Minute, "outbox empty", func() bool { return s.left() == 0 })
+				if got := len(k.records(t, schemas.CartEvents)); got != 1+written {
+					t.Errorf("%d records in the new topic, want %d", got, 1+written)
+				}
+			})
+		})
+	}
+}
+
 func TestNothingIsTrimmedUnderALeaseThatMayHaveRunOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, s := newKafka(t), newServer(4)

@@ -2,8 +2,10 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -34,8 +36,8 @@ func (t *transactor) transact(ctx context.Context, s *kgo.GroupTransactSession, 
 }
 
 // produce returns the partitions that must be tried again: that of a dead letter which Kafka refuses, or all. The error
-// is that Kafka doesn't answer: what is on its way can't be called back but with the client. Where letters alone failed,
-// the next ones are the Parker's for a while.
+// is that a new client is needed: Kafka doesn't answer, and what is on its way can't be called back otherwise, or a topic was
+// deleted and made anew. Where letters alone failed, the next ones are the Parker's for a while.
 func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, got polled, res result) (map[place]error, error) {
 	from := make(map[*kgo.Record]place, len(res.dead))
 	out := res.produce
@@ -58,6 +60,9 @@ func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, g
 	for range out {
 		select {
 		case ack := <-acks:
+			if errors.Is(ack.Err, kerr.UnknownTopicID) {
+				return nil, fmt.Errorf("produce to %s: %w", ack.Record.Topic, ack.Err)
+			}
 			if _, letter := from[ack.Record]; !letter && ack.Err == nil {
 				others--
 			}
