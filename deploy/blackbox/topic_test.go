@@ -34,20 +34,11 @@ func TestALostRedisWaitsForATopicThatIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := func(want schemas.Cart) func() error {
-		return func() error {
-			var c schemas.Cart
-			if err := collection(t, s).FindOne(t.Context(), bson.D{{Key: "_id", Value: "u1"}}).Decode(&c); err != nil {
-				return err
-			}
-			return outside.Same(c, want)
-		}
-	}
 	cart, err := getCart(t.Context(), s.apis[0].addr, "u1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the cart is stored", stored(cart))
+	eventually(t, "the cart is stored", stored(t, s, cart))
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers))
 	if err != nil {
 		t.Fatal(err)
@@ -94,5 +85,47 @@ func TestALostRedisWaitsForATopicThatIsGone(t *testing.T) {
 	if cart, err = getCart(t.Context(), s.apis[0].addr, "u1"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is stored", stored(cart))
+	eventually(t, "it is stored", stored(t, s, cart))
+}
+
+// stored returns nil once MongoDB has the cart.
+func stored(t *testing.T, s *stack, want schemas.Cart) func() error {
+	return func() error {
+		var c schemas.Cart
+		if err := collection(t, s).FindOne(t.Context(), bson.D{{Key: "_id", Value: want.UserID}}).Decode(&c); err != nil {
+			return err
+		}
+		return outside.Same(c, want)
+	}
+}
+
+// All topics are deleted and made anew while everything runs, in use before and after.
+func TestTopicsThatAreMadeAnewAreFollowedByAll(t *testing.T) {
+	s := start(t, options{apis: 1, consumers: 1})
+	book := createBooks(t, s, func(int) string { return "Emma" }, 1)[0]
+	anna := customer{t, s, "anna"}
+	device := follow(t, "anna", s.apis[0].addr)
+	anna.does(addItem(book, 2), http.StatusOK, "")
+	s.admin(t, "PATCH", book, `{"unitPrice":150}`)
+	cart := anna.sees("2 × 150 (was 100), available: 300 of 300, 2, 1")
+	eventually(t, "the cart is stored", stored(t, s, cart))
+	eventually(t, "and published", func() error { return outside.Same(states(t, s)["anna"], cart) })
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).DeleteTopics(t.Context(), schemas.CartEvents, schemas.CartState, schemas.BookEvents); err != nil {
+		t.Fatal(err)
+	}
+	kafka := env.Kafka{Partitions: 16, Replication: 1}
+	eventually(t, "the topics are there again", func() error { return kafka.EnsureTopics(t.Context(), client) })
+
+	anna.does(addItem(book, 1), http.StatusOK, "")
+	s.admin(t, "PATCH", book, `{"unitPrice":170}`)
+	cart = anna.sees("3 × 170 (was 150), available: 510 of 510, 3, 1")
+	eventually(t, "the cart is stored", stored(t, s, cart))
+	eventually(t, "and published", func() error { return outside.Same(states(t, s)["anna"], cart) })
+	eventually(t, "and shown", func() error { return device.Shows(cart) })
 }
