@@ -35,3 +35,9 @@ func TestOnARealKafkaEachRecordIsCopiedOnce(t *testing.T) { copiedOnce(t, realKa
 func TestOnARealKafkaAReplayIsATransaction(t *testing.T) { replayedInATransaction(t, realKafka(t)) }
 
 func TestOnARealKafkaAHeldRecordHoldsItsOffset(t *testing.T) { heldBack(t, realKafka(t), true) }
+
+func TestOnARealKafkaATopicThatIsMadeAnewIsFollowed(t *testing.T) {
+	for who := range anew {
+		t.Run("by "+who, func(t *testing.T) { follows(t, realKafka(t), who) })
+	}
+}
