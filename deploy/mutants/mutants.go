@@ -43,8 +43,8 @@ var mutants = []mutant{
 	// --- The relay
 	{
 		name: "trim-before-ack", breaks: "an entry leaves the outbox when it is sent, not when Kafka has it",
-		edits: []edit{{"api/relay/lane.go", "		next.send(l.relay.client)\n",
-			"		s.acknowledged(len(next.entries), next.entries[len(next.entries)-1].ID)\n		wake(l.trimmable)\n		next.send(l.relay.client)\n"}},
+		edits: []edit{{"api/relay/lane.go", "		next.send(l.relay.producer.Client())\n",
+			"		s.acknowledged(len(next.entries), next.entries[len(next.entries)-1].ID)\n		wake(l.trimmable)\n		next.send(l.relay.producer.Client())\n"}},
 		caught: catcher{scenario: "kafka"},
 	},
 	{
