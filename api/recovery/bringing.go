@@ -34,7 +34,6 @@ const (
 type bringing struct {
 	*opening
 	records map[string]*cart.Record // carts that are held
-	highest int64
 	events  int
 	carts   int
 	gaps    int
@@ -150,27 +149,32 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, 
 		waiting, open[t.partition] = append(waiting, t.partition), t
 	}
 	client.PauseFetchPartitions(map[string][]int32{b.Topic: waiting})
+	delivered := time.Now() // something was, or could have been
 	for reading := 0; len(open) > 0; {
 		if next := min(tailsAtOnce-reading, len(waiting)); next > 0 {
 			client.ResumeFetchPartitions(map[string][]int32{b.Topic: waiting[:next]})
 			waiting, reading = waiting[next:], reading+next
 		}
-		poll, cancel := context.WithTimeoutCause(ctx, quiet, errNotRead)
+		poll, cancel := context.WithDeadline(ctx, delivered.Add(quiet))
 		fetches := client.PollRecords(poll, 5000)
 		cancel()
 		if fetches.NumRecords() == 0 {
 			switch {
 			case ctx.Err() != nil:
 				return false, ctx.Err()
-			case fetches.Err() == nil:
+			case time.Since(delivered) < quiet:
+				if fetches.Err() != nil { // which may pass
+					time.Sleep(fetchWait)
+				}
 			case len(waiting) == 0:
 				return true, nil
 			default:
 				client.ResumeFetchPartitions(map[string][]int32{b.Topic: waiting})
-				waiting, reading = nil, reading+len(waiting)
+				waiting, reading, delivered = nil, reading+len(waiting), time.Now()
 			}
 			continue
 		}
+		delivered = time.Now()
 		p := b.portion(ctx, fetches, open)
 		reading -= len(p.ended)
 		for _, t := range p.ended { // what its shards are changed by from now on would pass for progress

@@ -20,6 +20,7 @@ type opening struct {
 	// generation that they were raised to, and whether the node has its scripts.
 	generation cart.Generation
 	loaded     bool
+	highest    int64 // epoch in the tails, as far as they were read
 }
 
 // open raises the generation of the closed shards, all of which kept their data, or lost it, brings them up to what Kafka
@@ -58,6 +59,9 @@ func (r *Recovery) open(ctx context.Context, n *cart.Node, all, closed []cart.Sh
 
 // accept opens the shards whose tail could not be read without it.
 func (o *opening) accept(ctx context.Context) error {
+	if err := o.raiseAbove(ctx, o.highest); err != nil { // what was read of the tails is written
+		return err
+	}
 	for shard := range o.closed {
 		o.given = slices.DeleteFunc(o.given, func(g Given) bool { return g.Shard == shard }) // opening it failed half-way before
 		o.given = append(o.given, Given{Shard: shard, Lost: o.lost, Generation: o.generation.Number})
@@ -85,12 +89,18 @@ func (o *opening) raise(ctx context.Context, number int64) error {
 	return nil
 }
 
+// raiseAbove raises the closed shards once more where a cart's epoch is not below their generation: a clock went back.
+func (o *opening) raiseAbove(ctx context.Context, epoch int64) error {
+	if epoch < o.generation.Number {
+		return nil
+	}
+	return o.raise(ctx, epoch+1)
+}
+
 // brought opens the shards of tails of which they hold all, where no epoch is above highest.
 func (o *opening) brought(ctx context.Context, highest int64, tails ...*tail) error {
-	if highest >= o.generation.Number { // a clock went back
-		if err := o.raise(ctx, highest+1); err != nil {
-			return err
-		}
+	if err := o.raiseAbove(ctx, highest); err != nil {
+		return err
 	}
 	holds := map[int]int64{}
 	for _, t := range tails {

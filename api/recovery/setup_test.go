@@ -79,8 +79,13 @@ func setup(t *testing.T) *engines {
 
 func setupOn(t *testing.T, addr string) *engines {
 	t.Helper()
+	return setupWith(t, addr, enginetest.Kafka(t))
+}
+
+func setupWith(t *testing.T, addr, brokers string) *engines {
+	t.Helper()
 	own := time.Now().UnixNano()
-	e := &engines{addr: addr, brokers: enginetest.Kafka(t), topic: fmt.Sprintf("recovery-%d", own), group: fmt.Sprintf("persist-%d", own),
+	e := &engines{addr: addr, brokers: brokers, topic: fmt.Sprintf("recovery-%d", own), group: fmt.Sprintf("persist-%d", own),
 		toKafka: &gate{}, toMongo: &gate{}}
 	e.redis = redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = e.redis.Close() })

@@ -40,7 +40,12 @@ func setupTail(t *testing.T) *tailed {
 
 func setupTailOn(t *testing.T, addr string) *tailed {
 	t.Helper()
-	d := &tailed{engines: setupOn(t, addr)}
+	return setupTailWith(t, setupOn(t, addr))
+}
+
+func setupTailWith(t *testing.T, e *engines) *tailed {
+	t.Helper()
+	d := &tailed{engines: e}
 	d.create(t)
 	d.store = d.open(t, 8)
 	first := d.open(t, 8)
