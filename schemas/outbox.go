@@ -32,12 +32,16 @@ type OutboxBatch struct {
 	Err error
 }
 
+// OffsetForgotten makes a shard forget what it knew of its partition: offsets of a topic that is gone mean something else in
+// the new one.
+const OffsetForgotten = -2
+
 // ShardWish is what an instance says of one shard in a heartbeat.
 type ShardWish struct {
 	// Lease says that it wants to take or keep the lease.
 	Lease bool
-	// Offset of the newest record that it knows of in the shard's partition of CartEvents, -1 for none. Every record up to it
-	// was made of what Redis held before.
+	// Offset of the newest record that it knows of in the shard's partition of CartEvents, -1 for none, OffsetForgotten where
+	// the topic was made anew. Every record up to it was made of what Redis held before.
 	Offset int64
 	// Late are users of whom Kafka may hold a change that Redis lost and recovery has not read: their carts are to be
 	// compared with their copies.

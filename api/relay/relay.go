@@ -64,7 +64,7 @@ type Relay struct {
 	settled  chan *round    // rounds whose records all have an answer; a place for each shard's only one
 	hurry    chan struct{}  // another beat may change something
 	silent   int            // shards that did not answer the last beat
-	ends     []atomic.Int64 // by partition of CartEvents: one more than the newest offset that a record of ours got
+	ends     []atomic.Int64 // by partition of CartEvents: one more than the newest offset that a record of ours got, or madeAnew
 	metrics  *metrics
 }
 

@@ -14,17 +14,22 @@ const (
 	trimEntries = 500 // that wait no longer
 )
 
+// madeAnew is the end of a partition whose topic was made anew, until it has a record of ours.
+const madeAnew = schemas.OffsetForgotten + 1
+
 // settle takes up what has become of a round, and sends the next.
 func (l *lane) settle(ctx context.Context, sent *round) {
 	n, err := sent.outcome()
 	l.relay.metrics.count(sent, n, err)
-	l.relay.producer.Refused(sent.client, err)
+	if l.relay.producer.Refused(sent.client, err) {
+		l.relay.forget()
+	}
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := sent.shard
 	s.round = nil
-	l.relay.reached(s.number, sent.offset)
+	l.relay.reached(sent)
 	s.note(sent)
 	same := sent.token == s.lease.Token && sent.generation == s.lease.Generation && s.lease.Owned
 	switch {
@@ -46,11 +51,22 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 	}
 }
 
-// reached notes the offset of a record in the shard's partition. Rounds are settled one at a time.
-func (r *Relay) reached(shard int, offset int64) {
-	if end := &r.ends[shard%len(r.ends)]; offset >= end.Load() {
-		end.Store(offset + 1)
+// reached notes the offset of a record in the shard's partition, unless it stands in a topic that is gone. Rounds are settled
+// one at a time.
+func (r *Relay) reached(sent *round) {
+	end := &r.ends[sent.shard.number%len(r.ends)]
+	if sent.offset >= max(0, end.Load()) && sent.client == r.producer.Client() {
+		end.Store(sent.offset + 1)
 	}
+}
+
+// forget makes the shards forget how far a topic had come that was made anew: once the new one is as long, recovery would
+// take what stands before for what they hold. They are told at once.
+func (r *Relay) forget() {
+	for i := range r.ends {
+		r.ends[i].Store(madeAnew)
+	}
+	wake(r.hurry)
 }
 
 // trim removes from the outboxes what Kafka has, until ctx ends. What piles up during one call is removed with the next.

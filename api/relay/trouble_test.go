@@ -141,20 +141,29 @@ func TestATopicThatIsMadeAnewIsRelayedTo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k, s := newKafka(t), newServer(4)
 				start(t, "a", k, s.connect())
-				s.add(entry("u1", 1, 100))
-				within(t, 10*time.Second, "the old topic has it", func() bool { return s.left() == 0 })
+				const old = 5
+				for v := range old {
+					s.add(entry("u1", 1+v, 100))
+				}
+				remembers := func() int64 {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return s.shards[schemas.Partition("u1", 4)].offset
+				}
+				within(t, 10*time.Second, "the shard knows how far the old topic has come", func() bool { return s.left() == 0 && remembers() == old-1 })
 				if err := k.remove(t, schemas.CartEvents); err != nil {
 					t.Fatal(err)
 				}
 				for v := range written {
-					s.add(entry("u1", 2+v, 100))
+					s.add(entry("u1", 1+old+v, 100))
 				}
 				time.Sleep(10 * time.Second)
 				if err := k.EnsureTopics(t.Context(), k.client(t)); err != nil {
 					t.Fatal(err)
 				}
-				s.add(entry("u1", 2+written, 100))
+				s.add(entry("u1", 1+old+written, 100))
 				within(t, time.Minute, "outbox empty", func() bool { return s.left() == 0 })
+				within(t, 5*time.Second, "it knows of the new one alone", func() bool { return remembers() == int64(written) })
 				if got := len(k.records(t, schemas.CartEvents)); got != 1+written {
 					t.Errorf("%d records in the new topic, want %d", got, 1+written)
 				}

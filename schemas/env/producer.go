@@ -51,22 +51,24 @@ func (p *Producer) TryProduce(ctx context.Context, r *kgo.Record, promise func(*
 }
 
 // Refused has to be called with the error of each record that the client failed, or of one of several that were produced together. It returns at once,
-// so that a promise may call it. Where the topic was made anew it replaces the client, which fails what it still holds.
-func (p *Producer) Refused(client *kgo.Client, err error) {
+// so that a promise may call it. Where the topic was made anew it replaces the client, which fails what it still holds, and
+// reports that it did.
+func (p *Producer) Refused(client *kgo.Client, err error) (replaced bool) {
 	if !errors.Is(err, kerr.UnknownTopicID) {
-		return
+		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || client != p.client {
-		return
+		return false
 	}
 	anew, err := kgo.NewClient(p.options...)
 	if err != nil {
-		return // can't be: it was made of them before
+		return false // can't be: it was made of them before
 	}
 	p.client = anew
 	p.closing.Go(client.Close)
+	return true
 }
 
 // Close fails what isn't acknowledged yet and ends all clients. It may be called more than once.

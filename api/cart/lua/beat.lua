@@ -3,7 +3,7 @@
 --
 -- KEYS  1 generation, 2 lease, 3 members, 4 last token, 5 offset that the shard is known to hold, 6 changed carts
 -- ARGV  1 instance, 2 "take", "leave" (the lease, still a member) or "quit" (both), 3 time to live of lease and member (ms),
---       4 offset in the shard's partition, negative for none, 5 window of the changed carts, then users to be compared
+--       4 offset in the shard's partition, -1 for none, -2 to forget it, 5 window of the changed carts, then users to be compared
 -- returns {owner or "", token, member, …} or "fenced". The clock is the server's.
 
 local me, wish, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -29,7 +29,9 @@ elseif owner == '' and wish == 'take' then
   owner, token = me, string.format('%.0f', call('INCR', KEYS[4]))
   call('SET', KEYS[2], me .. ' ' .. token, 'PX', ttl)
 end
-if owner == me and string.sub(ARGV[4], 1, 1) ~= '-' and call('GET', KEYS[5]) ~= ARGV[4] then
+if owner == me and ARGV[4] == '-2' then
+  call('DEL', KEYS[5])
+elseif owner == me and ARGV[4] ~= '-1' and call('GET', KEYS[5]) ~= ARGV[4] then
   call('SET', KEYS[5], ARGV[4])
 end
 for i = 6, #ARGV do call('ZADD', KEYS[6], ARGV[5], ARGV[i]) end
