@@ -49,6 +49,7 @@ func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, g
 		from[l] = place{f.record.Topic, f.record.Partition}
 		out = append(out, l)
 	}
+	hard := ctx
 	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
 	defer cancel()
 	acks := make(chan kgo.ProduceResult, len(out))
@@ -61,7 +62,7 @@ func (t *transactor) produce(ctx context.Context, s *kgo.GroupTransactSession, g
 		select {
 		case ack := <-acks:
 			if errors.Is(ack.Err, kerr.UnknownTopicID) {
-				return nil, fmt.Errorf("produce to %s: %w", ack.Record.Topic, ack.Err)
+				return nil, errors.Join(fmt.Errorf("produce to %s: %w", ack.Record.Topic, ack.Err), t.end(hard, s, kgo.TryAbort, nil))
 			}
 			if _, letter := from[ack.Record]; !letter && ack.Err == nil {
 				others--
