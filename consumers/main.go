@@ -39,7 +39,7 @@ var table = []entry{
 		return push.Consumer(e.carts, reg, log)
 	}},
 	{"state", "cart.events → cart.state, compacted", func(e *engines, reg prometheus.Registerer, _ *slog.Logger) runner.Runnable {
-		return state.Consumer(e.carts, reg)
+		return state.Consumer(e.carts, e.reconciler.Suspect, reg)
 	}},
 	{"booksync", "book.events → every cart that holds the book", func(e *engines, reg prometheus.Registerer, log *slog.Logger) runner.Runnable {
 		fanout := booksync.New(e.carts, booksync.Books(e.mongo), reg, log)

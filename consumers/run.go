@@ -139,6 +139,7 @@ func run(ctx context.Context, cfg config, chosen []entry, timed bool, log *slog.
 		pauses.Settle(ctx)
 		g.Go(func() error { return pauses.Run(ctx) })
 		g.Go(func() error { return e.lot.Run(ctx) })
+		g.Go(func() error { return e.reconciler.Run(ctx) })
 		for _, b := range e.beside {
 			g.Go(func() error { return b.Run(ctx) })
 		}

@@ -43,9 +43,6 @@ type ShardWish struct {
 	// Offset of the newest record that it knows of in the shard's partition of CartEvents, -1 for none, OffsetForgotten where
 	// the topic was made anew. Every record up to it was made of what Redis held before.
 	Offset int64
-	// Late are users of whom Kafka may hold a change that Redis lost and recovery has not read: their carts are to be
-	// compared with their copies.
-	Late []string
 }
 
 // ShardLease is what one heartbeat found for one shard.

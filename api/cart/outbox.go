@@ -13,8 +13,8 @@ import (
 
 // Beat keeps the instance among every shard's members, and takes or keeps the lease of each outbox that is wished for where
 // it is free or the instance's own, for ttl by Redis's clock; other leases are given up. A ttl of 0 gives up all and leaves.
-// The offset in a wish is kept where the instance has the lease: it is where recovery begins to read. Users who are late count
-// as changed, whoever has the lease. A shard that can't be asked has its error in its place, and those that answer don't wait for it.
+// The offset in a wish is kept where the instance has the lease: it is where recovery begins to read. A shard that can't be asked
+// has its error in its place, and those that answer don't wait for it.
 func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wishes []schemas.ShardWish) ([]schemas.ShardLease, error) {
 	if strings.ContainsAny(instance, " \n") || instance == "" {
 		return nil, fmt.Errorf("instance %q: a name without spaces", instance)
@@ -28,7 +28,7 @@ func (s *Store) Beat(ctx context.Context, instance string, ttl time.Duration, wi
 		case wishes[shard].Lease:
 			wish = "take"
 		}
-		return s.beat(ctx, shard, instance, wish, ttl, wishes[shard])
+		return s.beat(ctx, shard, instance, wish, ttl, wishes[shard].Offset)
 	})
 	leases := make([]schemas.ShardLease, shards)
 	for shard := range leases {
@@ -64,16 +64,10 @@ func gather[T any](ctx context.Context, n int, ask func(int) T) map[int]T {
 	return found
 }
 
-func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration, more schemas.ShardWish) schemas.ShardLease {
+func (s *Store) beat(ctx context.Context, shard int, instance, wish string, ttl time.Duration, offset int64) schemas.ShardLease {
 	lease := schemas.ShardLease{Shard: shard}
-	keys := []string{s.nodes.generation(shard), s.nodes.lease(shard), s.nodes.members(shard), s.nodes.token(shard), s.nodes.tail(shard),
-		s.nodes.changed(shard)}
-	now := time.Now().UnixMilli()
-	argv := []any{instance, wish, ttl.Milliseconds(), more.Offset, now - now%changeWindow.Milliseconds()}
-	for _, user := range more.Late {
-		argv = append(argv, user)
-	}
-	generation, answer, err := s.run(ctx, shard, scriptBeat, keys, argv...)
+	keys := []string{s.nodes.generation(shard), s.nodes.lease(shard), s.nodes.members(shard), s.nodes.token(shard), s.nodes.tail(shard)}
+	generation, answer, err := s.run(ctx, shard, scriptBeat, keys, instance, wish, ttl.Milliseconds(), offset)
 	if err != nil {
 		lease.Err = fmt.Errorf("heartbeat for shard %d: %w", shard, err)
 		return lease

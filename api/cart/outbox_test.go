@@ -230,24 +230,3 @@ func TestAckKafkaWaitsForTheRelay(t *testing.T) {
 		}
 	})
 }
-
-func TestWhoIsNamedAsLateCountsAsChanged(t *testing.T) {
-	s := setup(t)
-	shard, soon := s.ShardOf("u1"), time.Now().Add(2*time.Minute)
-	wishes := make([]schemas.ShardWish, s.Shards())
-	wishes[shard] = schemas.ShardWish{Offset: -1, Late: []string{"u1", "u2"}} // whoever has the lease
-	beat(t, s, "one", time.Second, wishes)
-	changed, err := s.Changed(t.Context(), shard, soon, 10)
-	if slices.Sort(changed); err != nil || !slices.Equal(changed, []string{"u1", "u2"}) {
-		t.Errorf("%v are known as changed (%v)", changed, err)
-	}
-	if now, err := s.Changed(t.Context(), shard, time.Now(), 10); err != nil || len(now) > 0 {
-		t.Errorf("%v are to be compared at once (%v), before anybody can have stored what came late", now, err)
-	}
-	raise(t, s, cart.Ready)
-	wishes[shard].Late = nil
-	beat(t, s, "one", time.Second, wishes)
-	if changed, err = s.Changed(t.Context(), shard, soon, 10); err != nil || len(changed) != 2 {
-		t.Errorf("%v are known as changed after another recovery (%v)", changed, err)
-	}
-}

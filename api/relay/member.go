@@ -73,8 +73,7 @@ func (r *Relay) wanted(now time.Time, ending bool) (wishes []schemas.ShardWish, 
 		l.mu.Lock()
 		for _, s := range l.shards {
 			// A shard without news is told how far its partition has come, so that a recovery needn't read all of that again.
-			wishes[s.number] = schemas.ShardWish{Lease: s.wanted(now, bound, ending), Offset: r.ends[s.number%len(r.ends)].Load() - 1,
-				Late: s.suspects()}
+			wishes[s.number] = schemas.ShardWish{Lease: s.wanted(now, bound, ending), Offset: r.ends[s.number%len(r.ends)].Load() - 1}
 			if s.lease.Owned {
 				held++
 			}
@@ -120,9 +119,6 @@ func (r *Relay) beat(ctx context.Context, wishes []schemas.ShardWish) bool {
 		s := r.shards[lease.Shard]
 		s.lane.mu.Lock()
 		s.lane.leased(ctx, s, lease, sent)
-		if s.lane.compare(ctx, s, wishes[lease.Shard].Late) {
-			again = true
-		}
 		if s.mine != wishes[lease.Shard].Lease && (lease.Owned && s.idle() || lease.Owner == "" && s.mine) {
 			again = true
 		}

@@ -32,7 +32,6 @@ type stream struct {
 	members    map[string]time.Time
 	trimmed    int // entries
 	offset     int64
-	late       []string // users to be compared, in this generation
 }
 
 func newServer(shards int) *server {
@@ -62,22 +61,6 @@ func (s *server) raise(shard int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shards[shard].generation++
-	s.shards[shard].late = nil
-}
-
-// lose begins a new generation in a shard that has lost its entries.
-func (s *server) lose(shard int) {
-	s.raise(shard)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shards[shard].entries = nil
-}
-
-// compared returns the users who were named as late in a shard's generation.
-func (s *server) compared(shard int) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.shards[shard].late)
 }
 
 // steal gives a shard's lease away to an instance that isn't there.
@@ -189,7 +172,6 @@ func (o *outbox) Beat(_ context.Context, instance string, ttl time.Duration, wis
 			leases[i] = schemas.ShardLease{Shard: i, Err: err}
 			continue
 		}
-		t.late = append(t.late, wishes[i].Late...)
 		t.members[instance] = now.Add(ttl)
 		maps.DeleteFunc(t.members, func(_ string, until time.Time) bool { return !now.Before(until) })
 		if !now.Before(t.until) {

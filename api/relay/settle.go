@@ -30,7 +30,6 @@ func (l *lane) settle(ctx context.Context, sent *round) {
 	s := sent.shard
 	s.round = nil
 	l.relay.reached(sent)
-	s.note(sent)
 	same := sent.token == s.lease.Token && sent.generation == s.lease.Generation && s.lease.Owned
 	switch {
 	case !same: // what it was sent for has changed hands

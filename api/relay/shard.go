@@ -51,9 +51,6 @@ type shard struct {
 	round       *round
 	trim        *schemas.OutboxTrim // what Kafka has and the outbox still holds
 	untrimmed   int                 // entries that trim is about, some twice after an error
-	handed      []handed            // what Kafka got since the last heartbeat that was answered
-	beaten      int                 // of these, before the heartbeat that is on its way
-	late        map[string]struct{} // users of whom Kafka may have what Redis lost
 
 	resting    time.Time // not read nor sent before
 	trimAt     time.Time // not trimmed before

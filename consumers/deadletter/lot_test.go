@@ -124,7 +124,7 @@ func TestALetterIsReplayedToItsGroupAloneOnceTheCauseIsGone(t *testing.T) {
 func TestAStateThatCouldNotBePublishedIsByItsReplay(t *testing.T) {
 	e := engines(t)
 	aborted := e.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.IllegalGeneration, Count: 2})
-	b := with(t, e, state.Consumer(e.redis, prometheus.NewRegistry()))
+	b := with(t, e, state.Consumer(e.redis, func(string) {}, prometheus.NewRegistry()))
 	b.redis.set(change("u1", 1))
 	b.redis.fail(errors.New("what Redis holds can't be read"))
 	b.produce(event(change("u1", 1)))

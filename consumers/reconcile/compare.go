@@ -24,7 +24,7 @@ func (r *Reconciler) compare(ctx context.Context, f *figures, users []string) (f
 		return nil, err
 	}
 	r.count(f, len(found))
-	first := suspects(found)
+	first := differing(found)
 	if len(first) == 0 {
 		return failed, nil
 	}
@@ -40,8 +40,8 @@ func (r *Reconciler) count(f *figures, carts int) {
 	r.meter.compared.Add(float64(carts))
 }
 
-// suspects are the carts that differ, and what Redis has of them.
-func suspects(found []pair) map[string]cart.Digest {
+// differing are the carts that differ, and what Redis has of them.
+func differing(found []pair) map[string]cart.Digest {
 	var differ map[string]cart.Digest
 	for _, p := range found {
 		if p.drift() == "" {

@@ -80,7 +80,8 @@ type Config struct {
 	LookAgainAfter time.Duration
 }
 
-// Reconciler compares and heals. One runs at a time: a timer sees to that. Two at once would do the same work twice.
+// Reconciler compares and heals. One run goes on at a time: a timer sees to that. Two at once would do the same work twice.
+// Run, which compares what is suspected, is every process's own.
 type Reconciler struct {
 	Config
 	documents documents
@@ -90,6 +91,7 @@ type Reconciler struct {
 	pace      *rate.Limiter
 	restraint *restraint
 	page      int
+	suspects  suspects
 }
 
 // New returns a Reconciler, which waits for nothing.

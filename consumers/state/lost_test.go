@@ -43,7 +43,7 @@ func (b *bench) member(t *testing.T) (stop func()) {
 	r, err := runner.New(runner.Config{
 		Kafka:       []kgo.Opt{kgo.SeedBrokers(b.brokers...), kgo.HeartbeatInterval(100 * time.Millisecond)},
 		DeadLetters: schemas.CartDLQ,
-	}, Consumer(b.carts, prometheus.NewRegistry()))
+	}, Consumer(b.carts, nobody, prometheus.NewRegistry()))
 	if err != nil {
 		t.Fatal(err)
 	}

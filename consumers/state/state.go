@@ -35,12 +35,15 @@ type Carts interface {
 // change is held until the cart's next change comes, which takes its place, or until Redis holds this very version (again):
 // it may lose a newer one that Kafka never had, and recovery may bring this one back, and neither emits anything. So the
 // topic never goes back, and its newest record of a user ends as the user's cart.
-func Consumer(carts Carts, reg prometheus.Registerer) runner.Transactional[schemas.CartChanged] {
+//
+// Whoever's cart in Redis is older than the held change is named to suspect each time it is looked at: unless recovery still
+// brings the change back, nothing else does before the cart's next change. suspect must not block.
+func Consumer(carts Carts, suspect func(user string), reg prometheus.Registerer) runner.Transactional[schemas.CartChanged] {
 	records := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "cartstream_state_changes_total",
 		Help: "Changes after which the cart was published, or not, because Redis held another version or a later change of the batch was the same cart's. A change that is held counts each time it is looked at.",
 	}, []string{"outcome"})
-	s := &state{carts: carts, published: records.WithLabelValues("published"), skipped: records.WithLabelValues("skipped")}
+	s := &state{carts: carts, suspect: suspect, published: records.WithLabelValues("published"), skipped: records.WithLabelValues("skipped")}
 	return runner.Transactional[schemas.CartChanged]{
 		Group:  "state",
 		Topics: []string{schemas.CartEvents},
@@ -52,6 +55,7 @@ func Consumer(carts Carts, reg prometheus.Registerer) runner.Transactional[schem
 
 type state struct {
 	carts              Carts
+	suspect            func(user string)
 	published, skipped prometheus.Counter
 	seen               seen
 }
@@ -81,6 +85,9 @@ func (s *state) handle(ctx context.Context, batch []runner.Record[schemas.CartCh
 				found[i] = record(v.Cart, traceParent(batch[i].Record))
 			} else if !overtaken && open(v, c) {
 				batch[i].Hold()
+				if schemas.Newer(c.Epoch, c.Version, v.Epoch, v.Version) {
+					s.suspect(c.UserID)
+				}
 			}
 			return nil
 		})

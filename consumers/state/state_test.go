@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,7 +53,7 @@ func TestACartIsPublishedAfterItsOwnChange(t *testing.T) {
 	} {
 		t.Run(claim, func(t *testing.T) {
 			s := &shelf{carts: map[string]cart.View{"u1": c.stored}}
-			got, err := Consumer(s, prometheus.NewRegistry()).Handle(t.Context(), c.events)
+			got, err := Consumer(s, nobody, prometheus.NewRegistry()).Handle(t.Context(), c.events)
 			if err != nil || len(got) != c.want || s.asked != 1 {
 				t.Fatalf("%d records, %v, after %d reads; want %d after one", len(got), err, s.asked, c.want)
 			}
@@ -60,9 +61,41 @@ func TestACartIsPublishedAfterItsOwnChange(t *testing.T) {
 	}
 }
 
+// nobody is told of suspects.
+func nobody(string) {}
+
+func TestWhoeverRedisLacksAChangeOfIsSuspected(t *testing.T) {
+	young := func(epoch, version int64) cart.View {
+		v, now := at("u1", epoch, version), schemas.At(time.Now())
+		v.UpdatedAt = &now
+		return v
+	}
+	for claim, c := range map[string]struct {
+		stored cart.View
+		events []runner.Record[schemas.CartChanged]
+		want   int
+	}{
+		"where Redis is a version behind":          {young(3, 6), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}, 1},
+		"where it is an epoch behind":              {young(2, 9), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}, 1},
+		"not where it is ahead":                    {young(3, 8), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}, 0},
+		"not where it holds this very version":     {young(3, 7), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}, 0},
+		"not where the difference is of long ago":  {at("u1", 3, 6), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}, 0},
+		"once where two changes of a cart are new": {young(3, 5), []runner.Record[schemas.CartChanged]{event("u1", 3, 6), event("u1", 3, 7)}, 1},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			var named []string
+			s := &shelf{carts: map[string]cart.View{"u1": c.stored}}
+			_, err := Consumer(s, func(user string) { named = append(named, user) }, prometheus.NewRegistry()).Handle(t.Context(), c.events)
+			if err != nil || len(named) != c.want || c.want > 0 && named[0] != "u1" {
+				t.Fatalf("%v are named, %v; want %d", named, err, c.want)
+			}
+		})
+	}
+}
+
 func TestAPublishedCartIsWhatTheContractSays(t *testing.T) {
 	s := &shelf{carts: map[string]cart.View{"u1": at("u1", 3, 7)}}
-	got, err := Consumer(s, prometheus.NewRegistry()).Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)})
+	got, err := Consumer(s, nobody, prometheus.NewRegistry()).Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,14 +119,14 @@ func TestAPublishedCartIsWhatTheContractSays(t *testing.T) {
 
 func TestRedisAwayIsTriedAgain(t *testing.T) {
 	s := &shelf{away: &cart.Unavailable{Err: errors.New("refused")}}
-	_, err := Consumer(s, prometheus.NewRegistry()).Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)})
+	_, err := Consumer(s, nobody, prometheus.NewRegistry()).Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)})
 	if !errors.Is(err, schemas.ErrUnavailable) || runner.IsRefused(err) || runner.IsPermanent(err) {
 		t.Fatalf("%v, want an error that is tried again", err)
 	}
 }
 
 func TestACartThatCanNotBeReadCountsAgainstItsRecord(t *testing.T) {
-	c := Consumer(&shelf{away: errors.New("no JSON")}, prometheus.NewRegistry())
+	c := Consumer(&shelf{away: errors.New("no JSON")}, nobody, prometheus.NewRegistry())
 	if _, err := c.Handle(t.Context(), []runner.Record[schemas.CartChanged]{event("u1", 3, 7)}); !runner.IsRefused(err) {
 		t.Errorf("handle: %v", err)
 	}
@@ -113,7 +146,7 @@ func TestAParkedRecordStillPublishesItsCart(t *testing.T) {
 	} {
 		t.Run(claim, func(t *testing.T) {
 			s := &shelf{carts: map[string]cart.View{"u1": at("u1", 3, 7)}}
-			got, err := Consumer(s, prometheus.NewRegistry()).Heal(t.Context(), &kgo.Record{Key: []byte(c.key), Value: []byte("{")})
+			got, err := Consumer(s, nobody, prometheus.NewRegistry()).Heal(t.Context(), &kgo.Record{Key: []byte(c.key), Value: []byte("{")})
 			if err != nil || len(got) != c.want {
 				t.Fatalf("%d records, %v; want %d", len(got), err, c.want)
 			}

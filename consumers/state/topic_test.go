@@ -97,7 +97,7 @@ func TestTheTopicNeverGoesBackAndEndsAsTheCartsAre(t *testing.T) {
 		r, err := runner.New(runner.Config{
 			Kafka:       []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.HeartbeatInterval(100 * time.Millisecond)},
 			DeadLetters: schemas.CartDLQ,
-		}, Consumer(carts, prometheus.NewRegistry()))
+		}, Consumer(carts, nobody, prometheus.NewRegistry()))
 		if err != nil {
 			t.Fatal(err)
 		}

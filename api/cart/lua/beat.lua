@@ -1,9 +1,9 @@
 -- beat keeps an instance among a shard's members, and takes, keeps or gives up the lease of the shard's outbox. Who has it
--- tells how far Kafka's partition has come. Whoever it is may name carts that are to be compared with their copies.
+-- tells how far Kafka's partition has come.
 --
--- KEYS  1 generation, 2 lease, 3 members, 4 last token, 5 offset that the shard is known to hold, 6 changed carts
+-- KEYS  1 generation, 2 lease, 3 members, 4 last token, 5 offset that the shard is known to hold
 -- ARGV  1 instance, 2 "take", "leave" (the lease, still a member) or "quit" (both), 3 time to live of lease and member (ms),
---       4 offset in the shard's partition, -1 for none, -2 to forget it, 5 window of the changed carts, then users to be compared
+--       4 offset in the shard's partition, -1 for none, -2 to forget it
 -- returns {owner or "", token, member, …} or "fenced". The clock is the server's.
 
 local me, wish, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -34,7 +34,6 @@ if owner == me and ARGV[4] == '-2' then
 elseif owner == me and ARGV[4] ~= '-1' and call('GET', KEYS[5]) ~= ARGV[4] then
   call('SET', KEYS[5], ARGV[4])
 end
-for i = 6, #ARGV do call('ZADD', KEYS[6], ARGV[5], ARGV[i]) end
 local reply = call('ZRANGE', KEYS[3], 0, -1)
 table.insert(reply, 1, token)
 table.insert(reply, 1, owner)
