@@ -53,8 +53,11 @@ func (s *stack) idle(ctx context.Context) error {
 			return fmt.Errorf("how far %s has read: %w", name, lag.Error())
 		}
 		for partition, at := range lag.Lag[schemas.CartEvents] {
-			if at.Err != nil || at.Lag > 0 {
-				return fmt.Errorf("%s is %d records behind in partition %d: %w", name, at.Lag, partition, at.Err)
+			if at.Err != nil {
+				return fmt.Errorf("how far %s has read partition %d: %w", name, partition, at.Err)
+			}
+			if at.Lag > 0 {
+				return fmt.Errorf("%s is %d records behind in partition %d", name, at.Lag, partition)
 			}
 		}
 	}
