@@ -121,11 +121,17 @@ func (s *story) neglected(user string, losses []loss, f *faults) {
 	}
 }
 
-// without reports whether Redis lost the change, which was made before, and came back without it before Kafka had it, as far
-// as that is known.
+// without reports whether Redis may have lost the change, which was made before, and come back without it before Kafka had it.
+// Where it isn't known what Kafka had, the cart's number tells that it lacks the change; it can't tell that it doesn't: the
+// next change may have taken the number by the time that the carts were looked at.
 func (l loss) without(user string, partition int32, e entry) bool {
-	end, known := l.ends[partition]
-	return e.epoch < l.began.UnixMilli() && e.number > l.carts[user] && (!known || e.offset >= end)
+	if e.epoch >= l.began.UnixMilli() {
+		return false
+	}
+	if end, known := l.ends[partition]; known {
+		return e.offset >= end
+	}
+	return e.number > l.carts[user]
 }
 
 // at returns the newest entry of that version number that is no newer than v, nil where there is none.

@@ -125,10 +125,11 @@ func TestWhatKafkaHadBeforeRedisCameBackIsNotSuperseded(t *testing.T) {
 		"what Kafka had may not":                             {[]loss{back(4, 2, 1)}, 1},
 		"a later loss has no part in it":                     {[]loss{back(4, 3, 1)}, 0},
 		"nor has one that finds it gone already":             {[]loss{back(2, 1, 1), back(4, 2, 1)}, 0},
-		"but Redis had it after the first":                   {[]loss{back(2, 1, 2), back(4, 2, 1)}, 1},
+		"nor where its number is another's by then":          {[]loss{back(2, 1, 2), back(4, 2, 1)}, 0},
 		"but Kafka had it before the first":                  {[]loss{back(2, 2, 1), back(4, 2, 1)}, 1},
 		"but it was made after the first":                    {[]loss{back(1, 1, 1), back(4, 2, 1)}, 1},
 		"nor where nobody knows what Kafka had at the first": {[]loss{{began: time.UnixMilli(2)}, back(4, 2, 1)}, 0},
+		"but Redis had it after that one":                    {[]loss{{began: time.UnixMilli(2), carts: map[string]int64{"u": 2}}, back(4, 2, 1)}, 1},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			var f faults
