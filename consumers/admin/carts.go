@@ -41,7 +41,7 @@ type compared struct {
 }
 
 // show answers with both carts. MongoDB is read first: of a cart that changes meanwhile, Redis has the newer, never the
-// other way round.
+// other way round. A document that can't be read is shown as none, and is not in sync.
 func (c *compared) show(w http.ResponseWriter, r *http.Request) error {
 	user, err := userOf(r)
 	if err != nil {
@@ -55,7 +55,9 @@ func (c *compared) show(w http.ResponseWriter, r *http.Request) error {
 		MongoDB *schemas.Cart `json:"mongodb"`
 		InSync  bool          `json:"inSync"`
 	}{UserID: user}
-	if answer.MongoDB, err = c.document(ctx, user); err != nil {
+	answer.MongoDB, err = c.document(ctx, user)
+	unreadable := errors.Is(err, errUnreadable)
+	if err != nil && !unreadable {
 		return err
 	}
 	view, err := c.carts.Get(ctx, user)
@@ -65,10 +67,13 @@ func (c *compared) show(w http.ResponseWriter, r *http.Request) error {
 	if view.Exists() {
 		answer.Redis = &view.Cart
 	}
-	answer.InSync = same(answer.Redis, answer.MongoDB)
+	answer.InSync = !unreadable && same(answer.Redis, answer.MongoDB)
 	Answer(w, http.StatusOK, answer)
 	return nil
 }
+
+// errUnreadable says that a document is no cart, as after an edit by hand.
+var errUnreadable = errors.New("the document can't be read")
 
 // document returns the cart that MongoDB has, nil for none.
 func (c *compared) document(ctx context.Context, user string) (*schemas.Cart, error) {
@@ -81,7 +86,7 @@ func (c *compared) document(ctx context.Context, user string) (*schemas.Cart, er
 	}
 	var stored schemas.Cart
 	if err := bson.Unmarshal(raw, &stored); err != nil {
-		return nil, fmt.Errorf("the stored cart of %s can't be read: %w", user, err)
+		return nil, fmt.Errorf("the stored cart of %s: %w: %w", user, errUnreadable, err)
 	}
 	if stored.Items == nil {
 		stored.Items = []schemas.Line{}

@@ -19,6 +19,10 @@ func TestOneCartIsMadeEqualAtOnceAndCountsAsNoDrift(t *testing.T) {
 			must(b.t, err)
 		},
 		"no cart in Redis": func(b *bundle) { b.forget(user) },
+		"a document that is ahead, which no cart can be": func(b *bundle) {
+			b.edit(user, set("version", int64(40)))
+			b.edit(user, set("items.1.quantity", int64(-5)))
+		},
 	} {
 		t.Run(claim, func(t *testing.T) {
 			b := setup(t)
