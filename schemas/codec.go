@@ -49,8 +49,11 @@ func EncodeBookChanged(b BookChanged) []byte { return encode(b) }
 // ErrMalformed, a change that nobody could apply: without user, version, type or with impossible lines.
 func DecodeCartChanged(b []byte) (CartChanged, error) {
 	var c CartChanged
-	if err := decode(b, &c); err != nil {
-		return CartChanged{}, err
+	if !scanCartChanged(b, &c) {
+		c = CartChanged{}
+		if err := decode(b, &c); err != nil {
+			return CartChanged{}, err
+		}
 	}
 	switch {
 	case !ValidID(c.UserID):
@@ -69,8 +72,11 @@ func DecodeCartChanged(b []byte) (CartChanged, error) {
 // DecodeCart reads a value of cart.state.v1, under the same rules as DecodeCartChanged.
 func DecodeCart(b []byte) (Cart, error) {
 	var c Cart
-	if err := decode(b, &c); err != nil {
-		return Cart{}, err
+	if !scanCart(b, &c) {
+		c = Cart{}
+		if err := decode(b, &c); err != nil {
+			return Cart{}, err
+		}
 	}
 	if !ValidID(c.UserID) || c.Epoch < 0 || c.Version < 0 {
 		return Cart{}, fmt.Errorf("%w: cart of %q at epoch %d, version %d", ErrMalformed, c.UserID, c.Epoch, c.Version)
