@@ -31,7 +31,7 @@ func (p *process) ops(method, path, role string) (int, string) {
 
 func TestTheOpsServerServesAdminsAlone(t *testing.T) {
 	p := start(t, nil)
-	for _, path := range []string{"/admin", "/admin/", "/admin/outbox", "/admin/nothing"} {
+	for _, path := range []string{"/admin", "/admin/", "/admin/outbox", "/admin/nothing", "/admin/carts/..", "/nothing", "/"} {
 		if code, body := p.get(path); code != 401 || !strings.Contains(body, "/problems/unauthorized") {
 			t.Errorf("%s without a token: %d %s", path, code, body)
 		}
@@ -39,7 +39,8 @@ func TestTheOpsServerServesAdminsAlone(t *testing.T) {
 			t.Errorf("%s as a customer: %d %s", path, code, body)
 		}
 	}
-	for path, status := range map[string]int{"/admin/nothing": 404, "/admin/outbox": 503, "/admin/carts/u1": 503, "/admin/recovery": 200} {
+	for path, status := range map[string]int{"/admin/nothing": 404, "/admin/outbox": 503, "/admin/carts/u1": 503, "/admin/recovery": 200,
+		"/admin/carts/..": 503, "/nothing": 404, "/healthz": 200, "/healthz/": 404} {
 		if code, body := p.ops("GET", path, "admin"); code != status {
 			t.Errorf("%s without engines: %d %s, want %d", path, code, body, status)
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"cartstream/schemas/token"
 )
@@ -61,11 +62,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	literal(r)
 	if _, pattern := h.mux.Handler(r); pattern == "" {
 		h.refuse(w, r, h.lost(r))
 		return
 	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// literal has the mux take . and .. in the path as what they are, users' ids, and not clean them away.
+func literal(r *http.Request) {
+	parts := strings.Split(r.URL.EscapedPath(), "/")
+	for i, part := range parts {
+		if part == "." || part == ".." {
+			parts[i] = strings.ReplaceAll(part, ".", "%2e")
+		}
+	}
+	r.URL.RawPath = strings.Join(parts, "/")
 }
 
 // call keeps a record of who changed what: an ops call that changes something is rare, and asked about later.

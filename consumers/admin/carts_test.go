@@ -80,6 +80,8 @@ func TestACartIsShownAsBothStoresHaveIt(t *testing.T) {
 		"empty":     {&empty, &empty, true},
 		"none":      {p(cartOf("none", 5, 3, 1)), &none, false},
 		"a:b@c.d_e": {p(cartOf("a:b@c.d_e", 5, 3, 1)), p(cartOf("a:b@c.d_e", 5, 3, 1)), true},
+		"..":        {p(cartOf("..", 5, 3, 1)), p(cartOf("..", 5, 3, 1)), true},
+		".":         {p(cartOf(".", 5, 3, 1)), nil, false},
 		"behind":    {p(cartOf("behind", 5, 4, 1)), p(cartOf("behind", 5, 3, 1)), false},
 		"ahead":     {p(cartOf("ahead", 5, 3, 1)), p(cartOf("ahead", 6, 3, 1)), false},
 		"other":     {p(cartOf("other", 5, 3, 1)), p(cartOf("other", 5, 3, 2)), false},
