@@ -15,8 +15,8 @@ const (
 	patience = 900 * time.Millisecond
 	// pipelineLength bounds how many calls go out together. More would only make the first wait for the last.
 	pipelineLength = 128
-	// flushers of a node: while one waits for its answers, the other fills and sends.
-	flushers = 2
+	// pipelines that a node is sent at a time: while one waits for its answers, the other fills and goes out.
+	pipelines = 2
 )
 
 var (
@@ -26,12 +26,15 @@ var (
 	errLate = errors.New("no answer in time")
 )
 
-// door is the way to one Redis node. Calls that wait at the same moment share a pipeline, without a timer: each flusher
-// takes what is there, sends it and waits for the answers. Nothing is sent twice, and what was sent is waited for
-// whether its caller left or not.
+// door is the way to one Redis node. Calls that wait at the same moment share a pipeline, without a timer: whoever has a
+// turn takes what is there, sends it and waits for the answers. That is the caller itself where a turn is free, else a
+// flusher, which other callers of that moment join. Nothing is sent twice, and what was sent is waited for whether its
+// caller left or not.
 type door struct {
 	client *redis.Client
 	calls  chan *call
+	turns  chan struct{} // holds one for each pipeline under way
+	silent atomic.Bool   // the last pipeline got no answer: no caller waits for another one beyond its patience
 	closed chan struct{}
 }
 
@@ -51,8 +54,9 @@ const (
 )
 
 func openDoor(client *redis.Client, closed chan struct{}) *door {
-	d := &door{client: client, calls: make(chan *call, 1024), closed: closed}
-	for range flushers {
+	d := &door{client: client, calls: make(chan *call, 1024), turns: make(chan struct{}, pipelines), closed: closed}
+	d.silent.Store(true) // until it is known better: the first has to connect
+	for range pipelines {
 		go d.flush()
 	}
 	return d
@@ -65,7 +69,17 @@ func (d *door) do(ctx context.Context, args []any) (any, error) { return d.behin
 // behind is do for a script that goes right behind another command, on the same connection. Where the error isn't nil, nothing
 // is known of that command, and it isn't to be looked at.
 func (d *door) behind(ctx context.Context, first redis.Cmder, args []any) (any, error) {
-	c := &call{first: first, cmd: redis.NewCmd(context.Background(), args...), until: time.Now().Add(patience), done: make(chan struct{})}
+	c := &call{first: first, cmd: redis.NewCmd(context.Background(), args...), until: time.Now().Add(patience)}
+	if !d.silent.Load() {
+		select {
+		case d.turns <- struct{}{}:
+			d.send([]*call{c})
+			<-d.turns
+			return c.cmd.Val(), c.cmd.Err()
+		default:
+		}
+	}
+	c.done = make(chan struct{})
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -107,6 +121,7 @@ func (d *door) flush() {
 		case <-d.closed:
 			return
 		}
+		d.turns <- struct{}{}
 		for more := true; more && len(batch) < pipelineLength; {
 			select {
 			case c := <-d.calls:
@@ -116,6 +131,7 @@ func (d *door) flush() {
 			}
 		}
 		d.send(batch)
+		<-d.turns
 	}
 }
 
@@ -132,11 +148,16 @@ func (d *door) send(batch []*call) {
 			live = append(live, c)
 		}
 	}
-	if len(live) > 0 {
-		_, _ = pipe.Exec(ctx) // each command has its own error
+	if len(live) == 0 {
+		return
 	}
+	_, err := pipe.Exec(ctx) // each command has its own error, and this is the first
+	var answer redis.Error
+	d.silent.Store(err != nil && !errors.As(err, &answer))
 	for _, c := range live {
-		close(c.done)
+		if c.done != nil {
+			close(c.done)
+		}
 	}
 }
 
