@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,11 +39,17 @@ const (
 	// insistFor is for how long a shard that doesn't answer is asked again before the others go on without it.
 	insistFor   = 300 * time.Millisecond
 	insistEvery = 50 * time.Millisecond
+	// lateAfter is how old a record's change may be for the shards' facts alone to tell that it is outdated. They forget those
+	// of a book that nobody holds an hour after its newest change, by clocks that may differ.
+	lateAfter = 30 * time.Minute
 )
 
 // Consumer tells every shard the newest version of each book that a batch changed. A shard that is being recovered is
 // left out, since recovery asks for all its books to be compared, and so is one that doesn't answer, which is owed that
 // comparison from then on; so neither holds up the others. Only where no shard answers does the batch wait.
+//
+// A change that is late, or comes from a dead letter, may be older than what shards have forgotten meanwhile: it waits for
+// the catalogue, and shards are told the newer of the two.
 //
 // A record that was given up has its book looked up in the catalogue instead.
 func Consumer(f *Fanout) runner.Consumer[schemas.BookChanged] {
@@ -69,20 +76,41 @@ func decode(value []byte) (schemas.BookChanged, error) {
 }
 
 func (f *Fanout) handle(ctx context.Context, batch []runner.Record[schemas.BookChanged]) error {
-	newest := make(map[string]schemas.BookChanged, len(batch))
+	newest := make(map[string]runner.Record[schemas.BookChanged], len(batch))
 	for _, rec := range batch {
-		if b, seen := newest[rec.Value.BookID]; !seen || rec.Value.Version > b.Version {
-			newest[rec.Value.BookID] = rec.Value
+		if one, seen := newest[rec.Value.BookID]; !seen || rec.Value.Version > one.Value.Version {
+			newest[rec.Value.BookID] = rec
 		}
 	}
-	books := make([]schemas.Book, 0, len(newest))
-	for _, b := range newest {
-		books = append(books, schemas.Book{
-			BookID: b.BookID, Title: b.Title, Author: b.Author, UnitPrice: b.UnitPrice, Currency: b.Currency,
+	books, late := make(map[string]schemas.Book, len(newest)), []string(nil)
+	for id, rec := range newest {
+		b := rec.Value
+		books[id] = schemas.Book{
+			BookID: id, Title: b.Title, Author: b.Author, UnitPrice: b.UnitPrice, Currency: b.Currency,
 			Stock: b.Stock, Status: b.Status, Version: b.Version,
-		})
+		}
+		if runner.Replaying(ctx) != nil || time.Since(rec.Timestamp) > lateAfter || time.Since(b.OccurredAt.Time) > lateAfter {
+			late = append(late, id)
+		}
 	}
-	return f.Learn(ctx, books)
+	if err := f.overtake(ctx, books, late); err != nil {
+		return err
+	}
+	return f.Learn(ctx, slices.Collect(maps.Values(books)))
+}
+
+// overtake replaces those of the late ones that the catalogue has in a newer version.
+func (f *Fanout) overtake(ctx context.Context, books map[string]schemas.Book, late []string) error {
+	found := make(map[string]schemas.Book, len(late))
+	if err := f.find(ctx, late, found); err != nil {
+		return fmt.Errorf("look up %d books whose changes are late: %w", len(late), err)
+	}
+	for id, b := range found {
+		if b.Version > books[id].Version {
+			books[id] = b
+		}
+	}
+	return nil
 }
 
 // heal tells every shard what the catalogue has of the book of a record that nobody could read.

@@ -26,6 +26,70 @@ func TestEveryShardLearnsTheNewestOfABatch(t *testing.T) {
 	}
 }
 
+// Facts that nobody holds are forgotten after an hour, so nothing but the catalogue tells then that an event is outdated.
+func TestAnEventThatComesLateIsComparedWithTheCatalogue(t *testing.T) {
+	const short, long = 20 * time.Minute, 40 * time.Minute
+	ago := func(d time.Duration) schemas.Time { return schemas.At(time.Now().Add(-d)) }
+	for claim, c := range map[string]struct {
+		written   time.Duration // ago
+		occurred  schemas.Time
+		catalogue int64 // its version of the book, 0 for none
+		away      error
+		want      int64 // what the shards learn, 0 for nothing
+		asked     int
+	}{
+		"one that was written long ago":                {long, ago(short), 4, nil, 4, 1},
+		"one of a change that was made long ago":       {short, ago(long), 4, nil, 4, 1},
+		"one that doesn't say when it was":             {short, schemas.Time{}, 4, nil, 4, 1},
+		"one that the catalogue has":                   {long, ago(long), 3, nil, 3, 1},
+		"one that is ahead of the catalogue":           {long, ago(long), 2, nil, 3, 1},
+		"one of a book that the catalogue never had":   {long, ago(long), 0, nil, 3, 1},
+		"a catalogue that is away is waited for":       {long, ago(long), 4, errors.New("no primary"), 0, 1},
+		"one that comes soon needs no catalogue":       {short, ago(short), 4, nil, 3, 0},
+		"one that comes soon waits for no catalogue":   {short, ago(short), 4, errors.New("no primary"), 3, 0},
+		"one by a clock that is ahead needs none, too": {-long, ago(-long), 4, nil, 3, 0},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			b := setup(t, 2)
+			if b.catalogue.away = c.away; c.catalogue > 0 {
+				b.catalogue.books["b1"] = c.catalogue
+			}
+			late := record("b1", 3)
+			late.Timestamp, late.Value.OccurredAt = late.Timestamp.Add(-c.written), c.occurred
+			err := b.consumer.Handle(t.Context(), []runner.Record[schemas.BookChanged]{late})
+			if (err == nil) != (c.want > 0) || runner.IsPermanent(err) || runner.IsRefused(err) {
+				t.Errorf("got %v", err)
+			}
+			if n := b.knows("b1", c.want); n != 2 {
+				t.Errorf("%d shards know version %d", n, c.want)
+			}
+			if n, _ := b.asked(); n != c.asked {
+				t.Errorf("the catalogue was asked %d times", n)
+			}
+		})
+	}
+}
+
+func TestLateEventsOfABatchAreLookedUpTogether(t *testing.T) {
+	b := setup(t, 1)
+	var batch []runner.Record[schemas.BookChanged]
+	for i := range 250 {
+		book := fmt.Sprintf("b%03d", i)
+		late := record(book, 3)
+		late.Timestamp = late.Timestamp.Add(-time.Hour)
+		b.catalogue.books[book] = 4
+		batch = append(batch, late)
+	}
+	batch = append(batch, record("b000", 5)) // nothing that is late counts of this book
+	b.handle(batch...)
+	if asked, longest := b.asked(); asked != 1 || longest != 249 {
+		t.Errorf("%d calls for up to %d books", asked, longest)
+	}
+	if b.knows("b000", 5) != 1 || b.knows("b001", 4) != 1 || b.knows("b249", 4) != 1 {
+		t.Error("not all are known in their newest version")
+	}
+}
+
 func TestAHundredBooksAreTheMostOfACall(t *testing.T) {
 	b := setup(t, 1)
 	var batch []runner.Record[schemas.BookChanged]

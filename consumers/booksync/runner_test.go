@@ -2,6 +2,7 @@ package booksync_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -48,5 +49,34 @@ func TestAnUnreadableEventIsParkedAndItsBookLookedUp(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("%d shards know b1, %d know b2", b.knows("b1", 4), b.knows("b2", 1))
 		}
+	}
+}
+
+// A letter may be replayed days later, when no shard remembers what came after it.
+func TestAReplayedLetterIsComparedWithTheCatalogue(t *testing.T) {
+	b := setup(t, 2)
+	b.catalogue.books["b1"] = 4
+	r, err := runner.New(runner.Config{
+		Kafka: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1")}, DeadLetters: schemas.CartDLQ, Logger: slog.New(slog.DiscardHandler),
+	}, b.consumer)
+	must(t, err)
+	parked := record("b1", 3) // by a clock that says that it is new
+	letter := &kgo.Record{Topic: schemas.CartDLQ, Key: parked.Key, Value: schemas.EncodeBookChanged(parked.Value), Timestamp: parked.Timestamp}
+	for _, h := range [][2]string{
+		{runner.HeaderTopic, schemas.BookEvents}, {runner.HeaderPartition, "0"}, {runner.HeaderOffset, "42"}, {runner.HeaderGroup, "booksync"},
+		{runner.HeaderAttempts, "1"}, {runner.HeaderMessage, "no good"}, {runner.HeaderID, "a1"}, {runner.HeaderClass, runner.ClassRejected},
+		{runner.HeaderFirstFailed, "2026-11-22T10:00:00.000Z"},
+	} {
+		letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+	}
+	b.catalogue.away = errors.New("no primary")
+	var failed *runner.Failed
+	if err := r.Replay(t.Context(), letter); err == nil || errors.As(err, &failed) {
+		t.Errorf("while the catalogue is away: %v", err)
+	}
+	b.catalogue.away = nil
+	must(t, r.Replay(t.Context(), letter))
+	if n := b.knows("b1", 4); n != 2 {
+		t.Errorf("%d shards know version 4", n)
 	}
 }

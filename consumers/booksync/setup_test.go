@@ -83,9 +83,11 @@ func (b *bundle) change(book string) runner.Record[schemas.BookChanged] {
 }
 
 func record(book string, version int64) runner.Record[schemas.BookChanged] {
+	now := time.Now()
 	return runner.Record[schemas.BookChanged]{
-		Record: &kgo.Record{Topic: schemas.BookEvents, Key: []byte(book)},
-		Value:  schemas.BookChanged{BookID: book, Version: version, Type: schemas.BookUpdated, Status: schemas.Available},
+		Record: &kgo.Record{Topic: schemas.BookEvents, Key: []byte(book), Timestamp: now},
+		Value: schemas.BookChanged{BookID: book, Version: version, Type: schemas.BookUpdated, Status: schemas.Available,
+			OccurredAt: schemas.At(now)},
 	}
 }
 
