@@ -22,7 +22,8 @@ type Entry struct {
 	By     string       `bson:"by" json:"by"`         // the caller's subject
 	Action string       `bson:"action" json:"action"` // replay or discard
 	Reason string       `bson:"reason" json:"reason,omitempty"`
-	// Outcome is begun until it is known: replayed, discarded, "failed: …" or "undone: …", which left the letter as it was.
+	// Outcome is begun until it is known: replayed, discarded, superseded, which replayed nothing, "failed: …", or "undone: …",
+	// which left the letter as it was.
 	Outcome string `bson:"outcome" json:"outcome"`
 }
 

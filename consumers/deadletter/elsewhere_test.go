@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"cartstream/consumers/deadletter"
+	"cartstream/consumers/runner"
+	"cartstream/schemas"
 )
 
 func TestAReplayWaitsForTheProcessThatRunsTheGroup(t *testing.T) {
@@ -37,4 +39,25 @@ func TestAReplayWaitsForTheProcessThatRunsTheGroup(t *testing.T) {
 		t.Errorf("replay by filter: %d %+v", status, sum)
 	}
 	await(t, "they are replayed", func() bool { return len(second.list("status=replayed")) == 3 })
+}
+
+func TestWhatTimeHasOvertakenNeedsNoOtherProcess(t *testing.T) {
+	b := setup(t) // runs no push, nor does another
+	b.redis.set(change("u1", 1))
+	rec := written("a1", 1, 1000)
+	rec.Value = schemas.EncodeCartChanged(change("u1", 1))
+	for i, h := range rec.Headers {
+		if h.Key == runner.HeaderGroup {
+			rec.Headers[i].Value = []byte("push")
+		}
+	}
+	b.produce(rec)
+	b.one("group=push")
+	b.redis.set(change("u1", 1), change("u1", 2))
+	if l := b.replay("a1"); l.Status != deadletter.Superseded {
+		t.Errorf("letter %+v", l)
+	}
+	if got := b.history("a1"); !slices.Equal(got, []string{"boss replay superseded"}) {
+		t.Errorf("history %q", got)
+	}
 }

@@ -122,6 +122,11 @@ func (l *Lot) verdicts(ctx context.Context, letters []*letter, about map[string]
 	return l.judge.verdicts(ctx, ours, about)
 }
 
+// verdictOf returns the letter's, by its id.
+func (l *Lot) verdictOf(ctx context.Context, one *letter) map[string]Verdict {
+	return l.verdicts(ctx, []*letter{one}, map[string]subject{one.ID: subjectOf(one)})
+}
+
 // supersede ends a letter, unless its record failed again meanwhile or somebody else ended it.
 func (l *Lot) supersede(ctx context.Context, seen *letter) error {
 	done := false

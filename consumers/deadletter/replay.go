@@ -22,7 +22,8 @@ const (
 )
 
 // replay gives the letter's record to its group once more and returns the letter as it then is: replayed, or parked
-// again. Where another process has to do it, that is waited for; after that long the letter still has its Request, and the
+// again. Where time has overtaken it, nothing is replayed: a parked letter is superseded then, one that had ended stays as
+// it is. Where another process has to do it, that is waited for; after that long the letter still has its Request, and the
 // replay follows. The error is ErrNotFound, errForeign, or says that an engine is away; then the letter is as it was.
 func (l *Lot) replay(ctx context.Context, id, by string, wait time.Duration) (*letter, error) {
 	found, err := l.index.find(ctx, id)
@@ -43,10 +44,13 @@ func (l *Lot) replay(ctx context.Context, id, by string, wait time.Duration) (*l
 	return now, err
 }
 
-// attempt replays the letter in this process.
+// attempt replays the letter in this process, unless that would change nothing.
 func (l *Lot) attempt(ctx context.Context, one *letter, entry string) (*letter, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replayFor)
 	defer cancel()
+	if l.verdictOf(ctx, one)[one.ID] == Outdated {
+		return l.overtaken(ctx, one, entry)
+	}
 	err := l.replayer.Replay(ctx, one.record())
 	var failed *runner.Failed
 	outcome := string(Replayed)
@@ -84,6 +88,25 @@ func (l *Lot) attempt(ctx context.Context, one *letter, entry string) (*letter, 
 	l.log.Info("dead letter replayed", "letter", one.ID, "group", one.Group, "user", one.UserID, "topic", one.Topic,
 		"partition", one.Partition, "offset", one.Offset, "done", failed == nil)
 	return now, nil
+}
+
+// overtaken ends the replay of a letter whose verdict is Outdated.
+func (l *Lot) overtaken(ctx context.Context, one *letter, entry string) (*letter, error) {
+	if err := l.index.audit.end(ctx, entry, string(Superseded)); err != nil {
+		return nil, err
+	}
+	_, err := l.index.change(ctx, one.ID, func(now *letter) bool {
+		waited := now.Request != nil
+		now.Request = nil
+		return waited
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.supersede(ctx, one); err != nil {
+		return nil, err
+	}
+	return l.index.read(ctx, one.ID, withoutValue)
 }
 
 // request leaves the replay to the process that can do it, and waits for it.

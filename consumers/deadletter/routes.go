@@ -94,7 +94,7 @@ func (l *Lot) show(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problem(err)
 	}
-	whole := Whole{DeadLetter: shown(one, l.verdictOf(r, one)), Headers: map[string]string{}}
+	whole := Whole{DeadLetter: shown(one, l.verdictOf(r.Context(), one)), Headers: map[string]string{}}
 	for _, h := range one.Headers {
 		whole.Headers[readable(h.Name)] = readable(h.Value)
 	}
@@ -150,12 +150,8 @@ func (l *Lot) answer(w http.ResponseWriter, r *http.Request, status int, id stri
 	if err != nil {
 		return problem(err)
 	}
-	admin.Answer(w, status, shown(one, l.verdictOf(r, one)))
+	admin.Answer(w, status, shown(one, l.verdictOf(r.Context(), one)))
 	return nil
-}
-
-func (l *Lot) verdictOf(r *http.Request, one *letter) map[string]Verdict {
-	return l.verdicts(r.Context(), []*letter{one}, map[string]subject{one.ID: subjectOf(one)})
 }
 
 func (l *Lot) replayMany(w http.ResponseWriter, r *http.Request) error {

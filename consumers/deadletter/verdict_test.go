@@ -2,6 +2,7 @@ package deadletter_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -101,5 +102,41 @@ func TestTheVerdictIsAboutTheStoreAsItIs(t *testing.T) {
 				t.Errorf("it is %s", status)
 			}
 		})
+	}
+}
+
+func TestALetterThatTimeHasOvertakenIsNotReplayed(t *testing.T) {
+	push := &picky{rule: rejectAll}
+	b := setup(t, push.consumer("push"))
+	b.redis.set(change("u1", 1))
+	b.produce(event(change("u1", 1)))
+	l := b.one("group=push")
+	push.become(nil)
+	b.redis.set(change("u1", 1), change("u1", 2))
+	for range 2 { // asked for again, it stays so
+		if got := b.replay(l.ID); got.Status != deadletter.Superseded || got.Attempts != 1 {
+			t.Errorf("letter %+v", got)
+		}
+	}
+	if got := push.versions(); len(got) > 0 {
+		t.Errorf("the group got %v", got)
+	}
+	if got := b.history(l.ID); !slices.Equal(got, []string{"boss replay superseded", "boss replay superseded"}) {
+		t.Errorf("history %q", got)
+	}
+}
+
+func TestAnEndedLetterThatTimeHasOvertakenKeepsItsEnd(t *testing.T) {
+	push := &picky{rule: rejectAll}
+	b := setup(t, push.consumer("push"))
+	b.redis.set(change("u1", 1))
+	b.produce(event(change("u1", 1)))
+	l := b.one("group=push")
+	if status := b.call("POST", "/admin/dead-letters/"+l.ID+"/discard", `{"reason":"not needed"}`, nil); status != 200 {
+		t.Fatalf("discard: %d", status)
+	}
+	b.redis.set(change("u1", 1), change("u1", 2))
+	if got := b.replay(l.ID); got.Status != deadletter.Discarded || got.Attempts != 1 {
+		t.Errorf("letter %+v", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"cartstream/consumers/deadletter"
@@ -112,7 +113,7 @@ func replay(c *call) func(context.Context) error {
 		case len(c.args) > 0 && (filtered || *all || *dry):
 			return usage("replay takes ids, or flags that mean letters, not both")
 		case len(c.args) > 0:
-			return c.each(ctx, "/replay", nil, deadletter.Replayed)
+			return c.each(ctx, "/replay", nil, deadletter.Replayed, deadletter.Superseded)
 		case !filtered && !*all:
 			return usage("replay takes ids, or --group, --class, --user or --all")
 		case filtered && *all:
@@ -147,7 +148,7 @@ func discard(c *call) func(context.Context) error {
 }
 
 // each makes the call for every id, and fails at the end where a letter didn't end as it was to.
-func (c *call) each(ctx context.Context, what string, body any, end deadletter.Status) error {
+func (c *call) each(ctx context.Context, what string, body any, ends ...deadletter.Status) error {
 	var faults []error
 	letters := []deadletter.DeadLetter{}
 	for _, id := range c.args {
@@ -159,7 +160,7 @@ func (c *call) each(ctx context.Context, what string, body any, end deadletter.S
 		case err != nil:
 			faults = append(faults, fmt.Errorf("%s: %w", printable(id), err))
 			continue
-		case l.Status != end:
+		case !slices.Contains(ends, l.Status):
 			faults = append(faults, fmt.Errorf("%s is %s, after %d attempts: %s", l.ID, l.Status, l.Attempts, printable(l.Error)))
 		}
 		letters = append(letters, l)

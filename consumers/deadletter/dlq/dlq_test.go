@@ -138,10 +138,14 @@ func TestWhatDoesNotEndAsItShouldIsTold(t *testing.T) {
 	o := serve(t, map[string]string{
 		"POST /admin/dead-letters/a1/replay":  letter("a1", "replayed", ""),
 		"POST /admin/dead-letters/b2/replay":  letter("b2", "parked", ""),
+		"POST /admin/dead-letters/d4/replay":  letter("d4", "superseded", ""),
 		"POST /admin/dead-letters/a1/discard": letter("a1", "discarded", ""),
 	})
 	if code, out, _ := run(t, "replay", "a1"); code != 0 || !strings.Contains(out, "replayed") {
 		t.Errorf("replay: %d %s", code, out)
+	}
+	if code, out, complaints := run(t, "replay", "d4"); code != 0 || !strings.Contains(out, "superseded") {
+		t.Errorf("replay of what time has overtaken: %d %s %s", code, out, complaints)
 	}
 	code, out, complaints := run(t, "replay", "a1", "b2", "c3")
 	if code != 1 || !strings.Contains(out, "a1") || !strings.Contains(complaints, "b2 is parked, after 4 attempts: no good") || !strings.Contains(complaints, "c3: Not found (404)") {
