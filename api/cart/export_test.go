@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
+
 	"cartstream/schemas"
 )
 
@@ -26,6 +28,20 @@ func Holders(ctx context.Context, s *Store, user, book string) ([]string, error)
 func FactsExpire(ctx context.Context, s *Store, user, book string) (bool, error) {
 	ttl, err := s.nodes.universal().TTL(ctx, s.nodes.facts(s.ShardOf(user), book)).Result()
 	return ttl > 0, err
+}
+
+// Misplace puts the user into the index of a book that their cart doesn't hold, as a script that was cut short may leave it.
+func Misplace(ctx context.Context, s *Store, user, book string) error {
+	return s.nodes.universal().ZAdd(ctx, s.nodes.users(s.ShardOf(user), book), redis.Z{Member: user}).Err()
+}
+
+// PassAnHour is what an hour does to the facts of a book in the user's shard: it reports whether they were to expire, and are
+// gone now.
+func PassAnHour(ctx context.Context, s *Store, user, book string) (gone bool, err error) {
+	if gone, err = FactsExpire(ctx, s, user, book); err != nil || !gone {
+		return false, err
+	}
+	return true, s.nodes.universal().Del(ctx, s.nodes.facts(s.ShardOf(user), book)).Err()
 }
 
 // Backlog returns every entry of the user's outbox.

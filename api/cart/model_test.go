@@ -21,12 +21,6 @@ type model struct {
 	kept   map[string]keptAnswer
 }
 
-// modelShard is what a shard knows about books, and how far each walk is: "" at its beginning.
-type modelShard struct {
-	facts map[string]schemas.Book
-	walks map[string]string
-}
-
 type modelCart struct {
 	shard          int
 	epoch, version int64
@@ -86,32 +80,8 @@ func (m *model) answer(user string, kind schemas.EventType, changed bool, items 
 	return ch
 }
 
-// holders returns the users of a shard whose cart holds the book, by id.
-func (m *model) holders(shard int, book string) (users []string) {
-	for user, c := range m.carts {
-		if c.shard == shard && c.find(book) >= 0 {
-			users = append(users, user)
-		}
-	}
-	slices.Sort(users)
-	return users
-}
-
 func differ(a, b schemas.Book) bool {
 	return a.Title != b.Title || a.UnitPrice != b.UnitPrice || a.Status != b.Status
-}
-
-// learn is what a shard does with facts.
-func (m *model) learn(shard int, b schemas.Book) {
-	s := m.shards[shard]
-	held, ok := s.facts[b.BookID]
-	if ok && held.Version >= b.Version {
-		return
-	}
-	s.facts[b.BookID] = b
-	if len(m.holders(shard, b.BookID)) > 0 && (!ok || differ(held, b)) {
-		s.walks[b.BookID] = ""
-	}
 }
 
 // newest returns the newest facts known to the user's shard, or to the process, which the shard learns then.
@@ -139,40 +109,6 @@ func (l *modelLine) bring(b schemas.Book) bool {
 	}
 	l.book = b
 	return true
-}
-
-// step takes a walk on over some holders.
-func (m *model) step(shard int, book string, limit int) cart.Step {
-	s := m.shards[shard]
-	from, queued := s.walks[book]
-	if !queued {
-		return cart.Step{State: cart.WalkDone}
-	}
-	users := slices.DeleteFunc(m.holders(shard, book), func(u string) bool { return u <= from })
-	if len(users) == 0 {
-		delete(s.walks, book)
-		return cart.Step{State: cart.WalkDone}
-	}
-	step, looked := cart.Step{State: cart.WalkOn}, 0
-	for _, u := range users[:min(limit, len(users))] {
-		c := m.carts[u]
-		if l := &c.lines[c.find(book)]; l.bring(s.facts[book]) {
-			if c.epoch != m.epoch {
-				looked += len(c.lines)
-			}
-			m.answer(u, schemas.BookChangedInCart, true, l.line())
-			step.Changed++
-		}
-		s.walks[book], step.Seen, looked = u, step.Seen+1, looked+1
-		if looked >= limit {
-			break
-		}
-	}
-	if step.Seen == len(users) && step.Seen < limit {
-		delete(s.walks, book)
-		step.State = cart.WalkDone
-	}
-	return step
 }
 
 func (m *model) remove(user string, i int) schemas.CartChanged {
@@ -208,6 +144,7 @@ func (m *model) put(user, book string, kind schemas.EventType, quantity, held in
 	}
 	if i < 0 {
 		c.lines = append(c.lines, line)
+		delete(m.shards[c.shard].stray[book], user)
 	} else {
 		if seen := c.lines[i].book.UnitPrice; seen != known.UnitPrice {
 			line.previous = &seen

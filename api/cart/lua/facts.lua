@@ -1,4 +1,4 @@
--- facts.lua stands before every script that brings lines to a book's facts.
+-- facts.lua stands before every script that brings lines to a book's facts, or drops them.
 
 -- read returns the parts of facts.
 local function read(facts)
@@ -16,6 +16,14 @@ local function learn(book, facts, held, key, users)
   call('ZADD', tag .. 'b', 0, book)
   call('SET', key, facts)
   return queued, holders
+end
+
+-- forget takes the user out of the book's index. Facts of a book that nobody holds any more expire after an hour. An index
+-- that is gone isn't asked: while a cluster moves the slot, that would fail the script after its change.
+local function forget(facts, users)
+  local last = call('ZCARD', users) <= 1
+  call('ZREM', users, user)
+  if last then call('EXPIRE', facts, 3600) end
 end
 
 -- bring counts a line anew by newer facts and returns it as it stands then, or nil where they change nothing that can be

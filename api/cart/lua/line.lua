@@ -5,14 +5,6 @@
 
 local book = ARGV[9]
 
--- forget takes the user out of the book's index. Facts of a book that nobody holds any more expire after an hour. An index
--- that is gone isn't asked: while a cluster moves the slot, that would fail the script after its change.
-local function forget(facts, users)
-  local last = call('ZCARD', users) <= 1
-  call('ZREM', users, user)
-  if last then call('EXPIRE', facts, 3600) end
-end
-
 -- remove drops the line; its event shows it as it stood, at quantity 0.
 local function remove(line)
   local s, q, price, availability, book_version, _, title = parse(line)

@@ -87,7 +87,7 @@ for _, holder in ipairs(users) do
       changed = changed + 1
     end
   else
-    call('ZREM', KEYS[5], user)
+    forget(KEYS[4], KEYS[5])
   end
   seen, looked = seen + 1, looked + 1
   if looked >= most then break end
