@@ -22,6 +22,8 @@ const (
 	walkerFor = 5 * time.Second
 	// longOutbox is how many entries may wait in an outbox for a step to add its own.
 	longOutbox = 5000
+	// stepWrites is after how many bytes of lines a step ends. 100 lines have fewer, unless their titles are long.
+	stepWrites = 64 << 10
 )
 
 // Shards returns how many shards there are.
@@ -110,14 +112,15 @@ type Step struct {
 }
 
 // Step goes on with the walk over the book's holders in the shard, in one script: up to limit lines, those that a change
-// carries because it is the cart's first under a generation included. Redis is held for some 8 µs a line. The instance
-// keeps other instances from this shard's walks for some seconds. The error is an *Unavailable; what such a step did is
+// carries because it is the cart's first under a generation included, and fewer where their titles are long. Redis is held
+// for some 8 µs a line, or 1 ms where it is the titles that end the step, and beyond that only by its last cart, where that
+// carries all its lines. The instance keeps other instances from this shard's walks for some seconds. The error is an *Unavailable; what such a step did is
 // done, and the next goes on from there.
 func (s *Store) Step(ctx context.Context, shard int, book, instance string, limit int) (Step, error) {
 	keys := []string{s.nodes.generation(shard), s.nodes.walks(shard), s.nodes.outbox(shard),
 		s.nodes.facts(shard, book), s.nodes.users(shard, book), s.nodes.walker(shard)}
 	_, answer, err := s.run(ctx, shard, scriptStep, keys, book, limit, time.Now().UnixMilli(),
-		schemas.NewTraceParent()+" - -", instance, walkerFor.Milliseconds(), longOutbox)
+		schemas.NewTraceParent()+" - -", instance, walkerFor.Milliseconds(), longOutbox, stepWrites)
 	if err != nil {
 		return Step{}, unavailable("", fmt.Errorf("walk over the holders of %s in shard %d: %w", book, shard, err))
 	}

@@ -1,10 +1,13 @@
 package cart_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"cartstream/api/cart"
 	"cartstream/deploy/enginetest"
+	"cartstream/schemas"
 )
 
 func TestAWalkDropsWhoNoLongerHoldsTheBook(t *testing.T) {
@@ -48,5 +51,55 @@ func TestAWalkDropsWhoNoLongerHoldsTheBook(t *testing.T) {
 	expect("nobody is left", 0, true)
 	if v, err := s.Get(ctx, "u1"); err != nil || v.Version != 1 || len(v.Items) != 1 {
 		t.Errorf("the cart of who never held it: %+v, %v", v, err)
+	}
+}
+
+func TestAStepEndsOnceItHasWrittenMuch(t *testing.T) {
+	short, long := "Emma", strings.Repeat("𝄞", 500)
+	for claim, c := range map[string]struct {
+		title        string
+		carts, lines int
+		raised       bool // the change carries all lines
+		want         cart.Step
+	}{
+		"short titles":                  {short, 60, 1, false, cart.Step{State: cart.WalkDone, Seen: 60, Changed: 60}},
+		"the longest titles":            {long, 60, 1, false, cart.Step{State: cart.WalkOn, Seen: 33, Changed: 33}},
+		"whole carts":                   {short, 4, 40, true, cart.Step{State: cart.WalkOn, Seen: 3, Changed: 3}},
+		"whole carts of long titles":    {long, 4, 40, true, cart.Step{State: cart.WalkOn, Seen: 1, Changed: 1}},
+		"carts of long titles, changed": {long, 4, 40, false, cart.Step{State: cart.WalkDone, Seen: 4, Changed: 4}},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			emma := schemas.Book{BookID: "emma", Title: c.title, UnitPrice: 1000, Status: schemas.Available, Version: 1}
+			all := shelf{"emma": emma}
+			for i := 1; i < c.lines; i++ {
+				b := emma
+				b.BookID = fmt.Sprint("b", i)
+				all[b.BookID] = b
+			}
+			s := open(t, func(o *cart.Options) { o.Shards, o.Catalogue = 1, all }, enginetest.Redis(t))
+			raise(t, s, cart.Ready)
+			for u := range c.carts {
+				for id := range all {
+					do(t, func() (cart.Result, error) { return s.Add(t.Context(), cart.Request{User: fmt.Sprint("u", u)}, id, 1) })
+				}
+			}
+			if c.raised {
+				raise(t, s, cart.Ready)
+				if _, err := s.Walks(t.Context(), 0, 1); err != nil { // the Store knows of it now
+					t.Fatal(err)
+				}
+			}
+			emma.UnitPrice, emma.Version = 1100, 2
+			if err := cart.Know(t.Context(), s, emma); err != nil {
+				t.Fatal(err)
+			}
+			step, err := s.Step(t.Context(), 0, "emma", "one", 100)
+			if err != nil || step != c.want {
+				t.Errorf("the first step: %+v, %v", step, err)
+			}
+			if changed := step.Changed + walked(t, s); changed != c.carts {
+				t.Errorf("%d carts changed in the end", changed)
+			}
+		})
 	}
 }

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 generation, 2 queue of walks, 3 outbox, 4 the book's facts, 5 its users, 6 lease of the shard's walks
 -- ARGV  1 book, 2 most lines to look at, 3 now (ms), 4 "<traceparent> - -", 5 instance, 6 time to live of its lease (ms),
---       7 longest outbox to write to
+--       7 longest outbox to write to, 8 after how many bytes of lines it ends
 -- returns one string:
 --   on <seen> <changed>, done <seen> <changed>   the walk goes on, or has ended
 --   busy     another instance has the lease
@@ -69,7 +69,7 @@ local function quick(head, q, new, line)
   return true
 end
 
-local seen, looked, changed = 0, 0, 0
+local seen, looked, changed, written, enough = 0, 0, 0, 0, tonumber(ARGV[8])
 for _, holder in ipairs(users) do
   user, cart = holder, tag .. 'c:' .. holder
   local stored = call('HMGET', cart, '*', book)
@@ -78,11 +78,13 @@ for _, holder in ipairs(users) do
     local new = shown[tail] or renew(tail)
     if new[1] then
       local line = place .. ' ' .. q .. ' ' .. new[1]
+      written = written + #line
       if not quick(stored[1], q, new, line) then
         load(stored[1])
         if epoch ~= G then looked = looked + lines end -- the change carries all of them
         amount, quantity = amount + q * new[2], quantity + q * new[3]
-        change('book_changed', book, line)
+        local _, text = change('book_changed', book, line)
+        written = written + #text
       end
       changed = changed + 1
     end
@@ -90,7 +92,7 @@ for _, holder in ipairs(users) do
     forget(KEYS[4], KEYS[5])
   end
   seen, looked = seen + 1, looked + 1
-  if looked >= most then break end
+  if looked >= most or written >= enough then break end
 end
 call('SET', KEYS[6], ARGV[5], 'PX', ARGV[6])
 if seen == #users and seen < most then
