@@ -136,6 +136,7 @@ func TestAnOutageEndsNoDeferral(t *testing.T) {
 		"of the relay":          func(w *world) { w.answer = says(broken) },
 		"that refuses everyone": func(w *world) { w.answer = says(full) },
 		"that answers nobody":   func(w *world) { w.answer = says(silent) },
+		"that cuts everybody":   func(w *world) { w.answer = says(cutOff) },
 		"of the connection":     func(w *world) { w.answer = func(string) error { return errAway } },
 		"of MongoDB":            func(w *world) { w.mongo = errAway },
 	} {
@@ -173,6 +174,51 @@ func TestARelayInTroubleHoldsThePartition(t *testing.T) {
 		}
 		if w.waiting() != 0 || len(w.parked()) != 0 {
 			t.Errorf("%d wait, %d are parked", w.waiting(), len(w.parked()))
+		}
+	})
+}
+
+// It breaks off one mail each time, and takes or defers all others; or it breaks off everybody's.
+func TestAMailThatBreaksConnectionsIsItsOwnTroubleUnlessEverybodysDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.process(t)
+		w.answer = says(cutOff)
+		breaks := func(user string) {
+			for range breaksMost - 1 {
+				held(t, p.handle(t, user))
+			}
+		}
+		for n := range doubtAfter {
+			user := fmt.Sprint("u", n)
+			breaks(user)
+			p.defers(t, user)
+		}
+		breaks("next")
+		for range 3 {
+			held(t, p.handle(t, "next"))
+		}
+		w.set(func() { w.answer = nil })
+		p.run(t)
+		time.Sleep(2 * time.Minute)
+		if w.waiting() != 0 || len(w.all()) != doubtAfter || len(w.parked()) != 0 {
+			t.Errorf("%d wait, sent %v", w.waiting(), w.all())
+		}
+		p.defers(t, "next") // taken
+	})
+}
+
+func TestADeferredMailThatBreaksConnectionsEndsOneDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.process(t)
+		w.answer = says(full)
+		p.defers(t, "u1")
+		w.set(func() { w.answer = says(cutOff) })
+		p.run(t)
+		time.Sleep(3 * 24 * time.Hour)
+		if letters := w.parked(); len(letters) != 1 || letters[0].Class != runner.ClassExhausted || letters[0].Attempts != 10 || w.waiting() != 0 {
+			t.Errorf("letters %+v, %d wait", letters, w.waiting())
 		}
 	})
 }

@@ -3,6 +3,7 @@ package reminder_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,14 +97,51 @@ func TestWhatBooksDidDoesNotEndAReminder(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoLongerDueWaitsForNoRelay(t *testing.T) {
+	nobody := listen(t)
+	must(t, nobody.Close())
+	b := setup(t, &relay{addr: nobody.Addr().String()})
+	r := b.idle("u1", 7)
+	again(t, b.handle(t, r))
+	b.idle("u1", 8)
+	must(t, b.handle(t, r))
+	if b.outcomes(t, "changed") != 1 {
+		t.Error("it isn't counted")
+	}
+}
+
 func TestTheCartIsLookedAtLast(t *testing.T) {
 	b := setup(t, newRelay(t, rules{}))
-	r := b.idle("u1", 7)
-	var order []int
-	b.carts.hook = func() { order = append(order, b.relay.tried()) }
-	must(t, b.handle(t, r))
-	if len(order) != 1 || order[0] != 0 {
-		t.Errorf("looked at %v", order)
+	type seen struct{ connections, tries int }
+	var looks []seen
+	b.carts.hook = func() { looks = append(looks, seen{b.relay.opened(), b.relay.tried()}) }
+	must(t, b.handle(t, b.idle("u1", 7)))
+	if !slices.Equal(looks, []seen{{1, 0}}) {
+		t.Errorf("looked at %+v", looks)
+	}
+	b.relay.cut() // so that the idle one is no good
+	must(t, b.handle(t, b.idle("u2", 7)))
+	if !slices.Equal(looks, []seen{{1, 0}, {2, 1}}) {
+		t.Errorf("looked at %+v", looks)
+	}
+}
+
+// A relay may take long to greet.
+func TestWhatIsNoLongerDueOnceTheRelayIsThereIsNotSent(t *testing.T) {
+	for outcome, meanwhile := range map[string]func(context.Context, *bundle) error{
+		"opted_out": func(ctx context.Context, b *bundle) error { return optout.New(b.db).Add(ctx, "u1", time.Now()) },
+		"changed":   func(_ context.Context, b *bundle) error { b.idle("u1", 8); return nil },
+	} {
+		t.Run(outcome, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, newRelay(t, rules{}))
+			r := b.idle("u1", 7)
+			b.relay.now(rules{hello: func() error { return meanwhile(t.Context(), b) }})
+			must(t, b.handle(t, r))
+			if n := b.relay.tried(); n != 0 || b.outcomes(t, outcome) != 1 {
+				t.Errorf("%d mails, %d counted", n, b.outcomes(t, outcome))
+			}
+		})
 	}
 }
 

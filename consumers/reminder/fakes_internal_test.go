@@ -70,6 +70,10 @@ func (w *world) keep(_ context.Context, r schemas.Reminder, _ time.Time) error {
 	return w.mongo
 }
 
+func (w *world) ready(context.Context) (connection, error) { return w, nil }
+
+func (w *world) release() {}
+
 func (w *world) send(ctx context.Context, _ *mail.Msg, address string) error {
 	w.mu.Lock()
 	user := strings.TrimSuffix(address, "@example.com")
@@ -196,6 +200,8 @@ type slowly struct {
 	*world
 	takes time.Duration
 }
+
+func (s slowly) ready(context.Context) (connection, error) { return s, nil }
 
 func (s slowly) send(ctx context.Context, m *mail.Msg, address string) error {
 	select {

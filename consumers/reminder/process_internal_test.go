@@ -117,6 +117,7 @@ func (p process) shown(t *testing.T) int {
 var (
 	full    = &failure{verdict: forNow, stage: "RCPT", reply: "452 4.2.2"}
 	silent  = &failure{verdict: unanswered, stage: "the content"}
+	cutOff  = &failure{verdict: broke, stage: atRcpt}
 	broken  = &failure{verdict: away, stage: "RCPT", reply: "451 4.3.0"}
 	unknown = &failure{verdict: forGood, stage: "RCPT", reply: "550 5.1.1"}
 )

@@ -46,6 +46,8 @@ type rules struct {
 	hello func() error
 	from  func() error
 	rcpt  func(to string) error
+	// cut ends the connection at RCPT.
+	cut func(to string) bool
 	// data is called when the mail was read; drop and stall then end the connection, or never answer.
 	data  func(to string) error
 	raw   func(mail string) // sees all of it
@@ -179,19 +181,18 @@ func (s *session) Mail(from string, o *smtp.MailOptions) error {
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.to = to
-	if f := s.relay.rule().rcpt; f != nil {
-		return f(to)
+	rule := s.relay.rule()
+	if rule.cut != nil && rule.cut(to) {
+		return s.hangUp()
+	}
+	if rule.rcpt != nil {
+		return rule.rcpt(to)
 	}
 	return nil
 }
 
 func (s *session) Data(r io.Reader) error {
 	rule := s.relay.rule()
-	if rule.drop != nil && rule.drop(s.to) {
-		_, _ = io.CopyN(io.Discard, r, 10)
-		_ = s.conn.Conn().Close()
-		return errors.New("dropped")
-	}
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		return err
@@ -208,6 +209,9 @@ func (s *session) Data(r io.Reader) error {
 		return err
 	}
 	m.Body = strings.NewReader(string(body))
+	if rule.drop != nil && rule.drop(s.to) {
+		return s.hangUp()
+	}
 	if rule.stall != nil && rule.stall(s.to) {
 		<-s.relay.done
 		return errors.New("the end")
@@ -222,6 +226,11 @@ func (s *session) Data(r io.Reader) error {
 	s.took = true
 	s.relay.mails = append(s.relay.mails, taken{s.from, s.to, s.utf8, m})
 	return nil
+}
+
+func (s *session) hangUp() error {
+	_ = s.conn.Conn().Close()
+	return errors.New("dropped")
 }
 
 // AuthMechanisms and Auth make every session one that knows the user "shop" with the password "s3cret".

@@ -42,9 +42,10 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Consumer mails the user of each reminder, if right before sending the cart is still as it was, isn't empty, has an
-// address, and its user neither opted out nor got this very reminder. A user gets a reminder once; twice at worst, with
-// the same Message-ID, when a process or a connection dies between the relay's yes and what was kept of it.
+// Consumer mails the user of each reminder, if right before sending, with the relay there to take it, the cart is still as
+// it was, isn't empty, has an address, and its user neither opted out nor got this very reminder. A user gets a reminder
+// once; twice, with the same Message-ID, when a process dies between the relay's yes and what was kept of it; a few times
+// in two days at most, where the relay gets it each time and never says so.
 //
 // A relay or an engine that is away is waited for. A mail that is refused for good is parked; one that is refused for now is
 // kept in MongoDB, for Run to try again, and nobody waits for it.
@@ -87,6 +88,8 @@ type attempt struct {
 	taken bool
 	// silent is that the relay got it and didn't answer, nil where it didn't: it must not go out again at once.
 	silent *failure
+	// breaks is how often the relay was lost with it under way.
+	breaks int
 }
 
 type (
@@ -104,9 +107,17 @@ type (
 		change(ctx context.Context, d deferral, next *deferral) (ours bool, err error)
 	}
 	relay interface {
+		// ready returns a connection on which the relay answered just now.
+		ready(ctx context.Context) (connection, error)
+	}
+	connection interface {
 		send(ctx context.Context, m *mail.Msg, address string) error
+		release() // once, by whoever got it
 	}
 )
+
+// breaksMost is under how many attempts at one mail the relay may be lost before that is taken for the mail's own trouble.
+const breaksMost = 3
 
 // remembered is how many attempts are kept: far more than partitions, each of which waits for one reminder at a time.
 const remembered = 4096
@@ -200,27 +211,62 @@ func (m *Mailer) remind(ctx context.Context, rec runner.Record[schemas.Reminder]
 // mail sends the reminder, where it is still due, and keeps that it did. An error that says what the relay made of the
 // mail is a *failure.
 func (m *Mailer) mail(ctx context.Context, r schemas.Reminder) (outcome string, err error) {
-	id := idOf(r)
 	if !m.taken(r) {
-		contact, why, err := m.due(ctx, r)
-		if err != nil || why != "" {
+		if why, err := m.send(ctx, r); err != nil || why != "" {
 			return why, err
 		}
-		message, err := m.composer.compose(r, contact, time.Now())
-		if err != nil {
-			return "", runner.Permanent(err)
-		}
-		if err := m.relay.send(ctx, message, contact.Email); err != nil {
-			return "", err
-		}
-		m.doubt.took()
-		m.open.Add(id, attempt{taken: true})
 	}
 	if err := m.ledger.keep(ctx, r, time.Now()); err != nil {
 		return "", err
 	}
-	m.open.Remove(id)
+	m.open.Remove(idOf(r))
 	return sent, nil
+}
+
+// send has the relay take the reminder, or returns why it isn't due. The relay is there before anything is looked at:
+// connecting takes long enough for a cart to change and a user to opt out.
+func (m *Mailer) send(ctx context.Context, r schemas.Reminder) (why string, err error) {
+	c, away := m.relay.ready(ctx)
+	if away != nil {
+		// What isn't due needs no relay.
+		if _, why, err := m.due(ctx, r); err == nil && why != "" {
+			return why, nil
+		}
+		return "", away
+	}
+	defer c.release()
+	contact, why, err := m.due(ctx, r)
+	if err != nil || why != "" {
+		return why, err
+	}
+	message, err := m.composer.compose(r, contact, time.Now())
+	if err != nil {
+		return "", runner.Permanent(err)
+	}
+	if err := c.send(ctx, message, contact.Email); err != nil {
+		return "", m.weighed(r, err)
+	}
+	m.doubt.took()
+	m.open.Add(idOf(r), attempt{taken: true})
+	return "", nil
+}
+
+// weighed is the error, with a verdict on the relay that was lost under the mail: at first that is the relay's trouble; under
+// the same mail again and again it is that mail's, refused for now like any other.
+func (m *Mailer) weighed(r schemas.Reminder, err error) error {
+	var f *failure
+	if !errors.As(err, &f) || f.verdict != broke {
+		return err
+	}
+	a, _ := m.open.Get(idOf(r))
+	a.breaks++
+	m.open.Add(idOf(r), a)
+	weighed := *f
+	weighed.verdict = away
+	if a.breaks >= breaksMost {
+		weighed.verdict = forNow
+	}
+	return &weighed
 }
 
 func idOf(r schemas.Reminder) string { return schemas.CartVersionID(r.UserID, r.Epoch, r.Version) }
@@ -272,7 +318,7 @@ func (m *Mailer) refused(ctx context.Context, rec runner.Record[schemas.Reminder
 		return "", f
 	case unanswered:
 		m.open.Add(idOf(rec.Value), attempt{silent: f})
-	case forNow:
+	case forNow, broke:
 	}
 	if !m.doubt.mails(now) {
 		return "", fmt.Errorf("%w, as to every mail before it", f)

@@ -22,9 +22,9 @@ import (
 	"cartstream/schemas"
 )
 
-// With its partition's first mail stuck at the relay, a refused address in another and a record that is no reminder in a
-// third, all the others get theirs.
-func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
+// With mails that break the connection before and after the relay has them, a refused address and a record that is no
+// reminder, all the others get theirs, those behind them too.
+func TestABrokenMailStopsNobodyElses(t *testing.T) {
 	const partitions = 4
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, schemas.CartReminders, schemas.CartDLQ))
 	must(t, err)
@@ -39,20 +39,21 @@ func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
 			}
 			return nil
 		},
-		drop: func(to string) bool { return strings.HasPrefix(to, "stuck") },
+		drop: func(to string) bool { return strings.HasPrefix(to, "dropped") },
+		cut:  func(to string) bool { return strings.HasPrefix(to, "cut") },
 	}
 	b.relay.now(broken)
 
 	records := []*kgo.Record{
-		recordOf(b.idle("stuck", 3), 0), recordOf(b.idle("behind", 3), 0),
+		recordOf(b.idle("dropped", 3), 0), recordOf(b.idle("cut", 3), 0), recordOf(b.idle("behind", 3), 0),
 		recordOf(b.idle("unknown", 3), 1), recordOf(b.idle("after", 3), 1),
 		{Topic: schemas.CartReminders, Partition: 2, Key: []byte("garbled"), Value: []byte(`{"userId":`)}, recordOf(b.idle("then", 3), 2),
 	}
-	want := map[string]bool{"after@example.com": true, "then@example.com": true}
+	want := map[string]bool{"behind@example.com": true, "after@example.com": true, "then@example.com": true}
 	for n := range 10 {
 		user := fmt.Sprint("u", n)
 		want[user+"@example.com"] = true
-		records = append(records, recordOf(b.idle(user, 3), int32(1+n%3)))
+		records = append(records, recordOf(b.idle(user, 3), int32(n%partitions)))
 	}
 	producer, err := kgo.NewClient(brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	must(t, err)
@@ -71,7 +72,7 @@ func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
 		must(t, <-ended)
 	})
 
-	await(t, "everybody's in the other partitions are there", func() bool {
+	await(t, "everybody else's are there", func() bool {
 		got := map[string]bool{}
 		for _, m := range b.relay.took() {
 			got[m.to] = true
@@ -83,8 +84,9 @@ func TestABrokenMailStopsNoOtherPartition(t *testing.T) {
 		t.Errorf("dead letters %v", letters)
 	}
 
-	t.Run("and once the relay is well again, so do those behind it", func(t *testing.T) {
+	t.Run("and those whose connections broke, once they don't any more", func(t *testing.T) {
 		b.relay.now(rules{})
+		b.later(t, b.mailer)
 		await(t, "all have one", func() bool { return len(b.relay.took()) == len(want)+2 })
 	})
 	b.hides(t)

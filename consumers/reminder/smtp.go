@@ -3,14 +3,12 @@ package reminder
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"time"
 
 	"github.com/wneessen/go-mail"
-	"github.com/wneessen/go-mail/smtp"
 
 	"cartstream/schemas/env"
 )
@@ -30,14 +28,6 @@ type smtpRelay struct {
 	idle     chan *session
 }
 
-// session is a greeted, encrypted and authenticated connection, as far as the settings ask for it.
-type session struct {
-	client  *mail.Client
-	conn    net.Conn
-	smtp    *smtp.Client
-	expires *time.Timer // while it is idle
-}
-
 func newSMTP(settings env.Mail) (*smtpRelay, error) {
 	host, text, err := net.SplitHostPort(settings.Addr)
 	if err != nil {
@@ -50,80 +40,42 @@ func newSMTP(settings env.Mail) (*smtpRelay, error) {
 	return &smtpRelay{settings: settings, host: host, port: port, idle: make(chan *session, idleMost)}, nil
 }
 
-// send returns nil once the relay took the mail. Any error is a *failure, or ctx's.
-func (r *smtpRelay) send(ctx context.Context, m *mail.Msg, address string) error {
-	s, used, err := r.connection(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.sendOn(ctx, s, m, address)
-	var stale *mail.SendError
-	if used && errors.As(err, &stale) && stale.Reason == mail.ErrConnCheck {
-		// The relay closed a connection that had nothing to do.
-		if s, err = r.dial(ctx); err != nil {
-			return err
+// ready returns a session on which the relay answered just now: an idle one, else a new one. Whoever gets it releases it.
+func (r *smtpRelay) ready(ctx context.Context) (connection, error) {
+	connecting, cancel := context.WithTimeout(ctx, r.settings.Timeout)
+	defer cancel()
+	for s := r.unused(); s != nil; s = r.unused() {
+		if s.answers(connecting) {
+			return s, nil
 		}
-		err = r.sendOn(ctx, s, m, address)
 	}
+	s, err := r.dial(connecting)
 	switch {
 	case err == nil:
-		return nil
+		return s, nil
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return refused(err)
+	return nil, fmt.Errorf("connect to the relay: %w", err)
 }
 
-// sendOn sends on the session and keeps it for the next mail, or closes it.
-func (r *smtpRelay) sendOn(ctx context.Context, s *session, m *mail.Msg, address string) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
-	// Whoever asks for SMTPUTF8 without need loses the mail at a server behind the relay that hasn't got it.
-	s.smtp.SkipSMTPUTF8(isASCII(address))
-	if err := s.conn.SetDeadline(time.Now().Add(r.settings.Timeout)); err != nil {
-		_ = s.conn.Close()
-		stop()
-		return err
-	}
-	err := s.client.SendWithSMTPClient(s.smtp, m)
-	if stop() && err == nil {
-		r.keep(s)
-	} else {
-		_ = s.conn.Close()
-	}
-	if m.IsDelivered() {
-		return nil // whatever failed, failed afterwards
-	}
-	return err
-}
-
-// connection returns one that is there, or a new one.
-func (r *smtpRelay) connection(ctx context.Context) (s *session, used bool, err error) {
+// unused returns a session that is idle, nil for none.
+func (r *smtpRelay) unused() *session {
 	for {
 		select {
 		case s := <-r.idle:
 			if s.expires.Stop() {
-				return s, true, nil
+				return s
 			}
 		default:
-			s, err := r.dial(ctx)
-			return s, false, err
+			return nil
 		}
-	}
-}
-
-func (r *smtpRelay) keep(s *session) {
-	s.expires = time.AfterFunc(idleFor, func() { _ = s.conn.Close() })
-	select {
-	case r.idle <- s:
-	default:
-		s.expires.Stop()
-		_ = s.conn.Close()
 	}
 }
 
 // dial opens a session. Its failures are the relay's trouble, whatever it says: it has heard of no address yet.
 func (r *smtpRelay) dial(ctx context.Context) (*session, error) {
-	s := &session{}
+	s := &session{relay: r}
 	stop := func() bool { return false }
 	connect := func(dialing context.Context, network, addr string) (conn net.Conn, err error) {
 		var d net.Dialer
@@ -137,20 +89,19 @@ func (r *smtpRelay) dial(ctx context.Context) (*session, error) {
 		stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 		return conn, nil
 	}
-	var err error
-	if s.client, err = mail.NewClient(r.host, r.options(connect)...); err != nil {
-		return nil, fmt.Errorf("set up SMTP: %w", err)
+	client, err := mail.NewClient(r.host, r.options(connect)...)
+	if err != nil {
+		return nil, err
 	}
-	s.smtp, err = s.client.DialToSMTPClientWithContext(ctx)
-	stop()
+	s.smtp, err = client.DialToSMTPClientWithContext(ctx)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		if s.conn != nil {
 			_ = s.conn.Close() // the client leaves it open
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("connect to the relay: %w", err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -176,13 +127,4 @@ func (r *smtpRelay) options(connect mail.DialContextFunc) []mail.Option {
 
 func (r *smtpRelay) tls() *tls.Config {
 	return &tls.Config{ServerName: r.host, MinVersion: tls.VersionTLS12}
-}
-
-func isASCII(s string) bool {
-	for _, c := range []byte(s) {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
 }

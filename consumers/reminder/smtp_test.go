@@ -29,19 +29,18 @@ func TestARelayInTroubleIsWaitedFor(t *testing.T) {
 		rules   rules
 		changes []func(*env.Mail)
 	}{
-		"it isn't ready at EHLO":                {rules: rules{hello: func() error { return &smtp.SMTPError{Code: 421, Message: "too busy"} }}},
-		"it doesn't want us at EHLO":            {rules: rules{hello: func() error { return &smtp.SMTPError{Code: 554, Message: "go away"} }}},
-		"it wants to know us first":             {rules: rules{from: func() error { return &smtp.SMTPError{Code: 530, Message: "authenticate"} }}},
-		"it doesn't take mails of this sender":  {rules: rules{from: func() error { return &smtp.SMTPError{Code: 553, Message: "not yours"} }}},
-		"it has no room for a sender's":         {rules: rules{from: quota}},
-		"it wants to know us at RCPT":           {rules: rules{rcpt: says(530, smtp.EnhancedCode{5, 7, 0}, "Authentication required")}},
-		"it shuts down at RCPT":                 {rules: rules{rcpt: says(421, smtp.EnhancedCode{4, 3, 2}, "shutting down")}},
-		"it takes no mails at all":              {rules: rules{rcpt: says(521, smtp.EnhancedCode{5, 3, 2}, "no mail here")}},
-		"it is out of resources":                {rules: rules{rcpt: says(451, smtp.EnhancedCode{4, 3, 0}, "queue file write error")}},
-		"it can't keep a mail":                  {rules: rules{data: says(451, smtp.EnhancedCode{4, 3, 0}, "try later")}},
-		"it drops the connection in the middle": {rules: rules{drop: always}},
-		"it has no TLS, which has to be":        {changes: []func(*env.Mail){func(m *env.Mail) { m.TLS = env.TLSRequired }}},
-		"it speaks no TLS from the first byte":  {changes: []func(*env.Mail){func(m *env.Mail) { m.TLS = env.TLSImplicit }, quickly}},
+		"it isn't ready at EHLO":               {rules: rules{hello: func() error { return &smtp.SMTPError{Code: 421, Message: "too busy"} }}},
+		"it doesn't want us at EHLO":           {rules: rules{hello: func() error { return &smtp.SMTPError{Code: 554, Message: "go away"} }}},
+		"it wants to know us first":            {rules: rules{from: func() error { return &smtp.SMTPError{Code: 530, Message: "authenticate"} }}},
+		"it doesn't take mails of this sender": {rules: rules{from: func() error { return &smtp.SMTPError{Code: 553, Message: "not yours"} }}},
+		"it has no room for a sender's":        {rules: rules{from: quota}},
+		"it wants to know us at RCPT":          {rules: rules{rcpt: says(530, smtp.EnhancedCode{5, 7, 0}, "Authentication required")}},
+		"it shuts down at RCPT":                {rules: rules{rcpt: says(421, smtp.EnhancedCode{4, 3, 2}, "shutting down")}},
+		"it takes no mails at all":             {rules: rules{rcpt: says(521, smtp.EnhancedCode{5, 3, 2}, "no mail here")}},
+		"it is out of resources":               {rules: rules{rcpt: says(451, smtp.EnhancedCode{4, 3, 0}, "queue file write error")}},
+		"it can't keep a mail":                 {rules: rules{data: says(451, smtp.EnhancedCode{4, 3, 0}, "try later")}},
+		"it has no TLS, which has to be":       {changes: []func(*env.Mail){func(m *env.Mail) { m.TLS = env.TLSRequired }}},
+		"it speaks no TLS from the first byte": {changes: []func(*env.Mail){func(m *env.Mail) { m.TLS = env.TLSImplicit }, quickly}},
 		"it has no TLS for a password": {changes: []func(*env.Mail){func(m *env.Mail) {
 			m.Username, m.Password = "shop", "s3cret"
 		}}},
@@ -69,7 +68,7 @@ func TestARelayInTroubleIsWaitedFor(t *testing.T) {
 
 func TestARelayThatIsThereAgainGetsTheMail(t *testing.T) {
 	for claim, broken := range map[string]rules{
-		"after it dropped connections":        {drop: always},
+		"after it dropped a connection":       {cut: always},
 		"after it refused everybody":          {from: func() error { return &smtp.SMTPError{Code: 451, Message: "no"} }},
 		"after it refused to say hello to us": {hello: func() error { return &smtp.SMTPError{Code: 554, Message: "no"} }},
 	} {
@@ -131,7 +130,7 @@ func TestAnAddressThatIsRefusedIsGivenUp(t *testing.T) {
 		"of a mailbox that is closed":   {rules{rcpt: says(551, smtp.EnhancedCode{5, 2, 1}, "moved to relay@private.example")}, "", "551 5.2.1 to RCPT"},
 		"of no form":                    {rules{rcpt: says(501, smtp.EnhancedCode{5, 1, 3}, "bad address")}, "", "501 5.1.3 to RCPT"},
 		"of a domain that relays no":    {rules{rcpt: says(550, smtp.EnhancedCode{5, 1, 2}, "no such domain, says relay.example")}, "", "550 5.1.2 to RCPT"},
-		"or the mail itself":            {rules{data: says(554, smtp.EnhancedCode{5, 6, 0}, "looks like spam")}, "", "554 5.6.0 to the content"},
+		"or the mail itself":            {rules{data: says(554, smtp.EnhancedCode{5, 6, 0}, "looks like spam")}, "", "554 5.6.0 to the content's end"},
 		"or it never could have been":   {rules{}, "hidden at example", "can't be one"},
 		"or it has a name besides":      {rules{}, "hidden <hidden@a.example>", "can't be one"},
 		"or it would be several":        {rules{}, "hidden@a.example, hidden@b.example", "can't be one"},
