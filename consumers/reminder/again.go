@@ -22,7 +22,7 @@ const (
 	// instances may differ by the time between.
 	attemptFor = 30 * time.Second
 	lease      = 5 * time.Minute
-	// grace is how long an attempt goes on once Run is to end.
+	// grace is how long an attempt, and keeping what came of it, goes on once Run is to end.
 	grace = 5 * time.Second
 	// awayFor is how long a deferral waits that couldn't be tried, since the relay or an engine is away.
 	awayFor = time.Minute
@@ -126,11 +126,13 @@ func (m *Mailer) again(run context.Context, d deferral) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(run), attemptFor)
 	defer cancel()
-	defer context.AfterFunc(run, func() { time.AfterFunc(grace, cancel) })()
+	defer context.AfterFunc(run, func() { time.AfterFunc(grace-answerMost-keepMost, cancel) })()
 	outcome, err := m.mail(ctx, d.reminder())
 	for err != nil && m.taken(d.reminder()) && pause(run, insistEvery) {
 		outcome, err = m.mail(run, d.reminder()) // keeps that it was taken: whoever else has it next is to know
 	}
+	ctx, done := outlasting(ctx, keepMost)
+	defer done()
 	now := time.Now()
 	var f *failure
 	refused := errors.As(err, &f)

@@ -85,6 +85,39 @@ func TestAProcessThatEndsFinishesWhatItHasInHand(t *testing.T) {
 	}
 }
 
+func TestAProcessThatEndsKeepsWhatBecameOfAMailThatTheRelayHas(t *testing.T) {
+	for claim, c := range map[string]struct {
+		answer           error
+		sent, unanswered int64
+	}{
+		"it was taken":     {nil, 1, 0},
+		"nothing was said": {silent, 0, 1},
+	} {
+		t.Run(claim, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				p, other := w.process(t), w.process(t)
+				w.answer = says(full)
+				p.defers(t, "u1")
+				w.answer = nil
+				p.relay = lastly{w, c.answer}
+				stop := p.run(t)
+				time.Sleep(waits[0] + lookEvery) // it is in hand
+				began := time.Now()
+				stop()
+				if took := time.Since(began); took > grace {
+					t.Errorf("ended after %s", took)
+				}
+				other.run(t)
+				time.Sleep(silences[0] - time.Minute) // beyond any lease
+				if d := w.deferral("u1"); int64(w.took("u1")) != c.sent || w.kept["u1"].Version != c.sent || d.Unanswered != c.unanswered {
+					t.Errorf("%d mails, kept %v, waits %+v", w.took("u1"), w.kept["u1"], d)
+				}
+			})
+		})
+	}
+}
+
 // A relay's yes that MongoDB doesn't know must not be lost with the lease.
 func TestATakenMailIsKeptAsSoonAsMongoDBIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package reminder
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -265,6 +266,24 @@ func TestWhoIsRefusedWithEverybodyWaits(t *testing.T) {
 			p.defers(t, fmt.Sprint("v", n))
 		}
 		held(t, p.handle(t, "another"))
+	})
+}
+
+// What is known of it here, nobody else would know: where the call ended, so has the process's turn.
+func TestAMailWithoutAnAnswerIsDeferredWhenTheCallEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.process(t)
+		w.answer = says(full)
+		for n := range doubtAfter {
+			p.defers(t, fmt.Sprint("u", n))
+		}
+		p.relay = lastly{w, silent}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.Handle(ctx, []runner.Record[schemas.Reminder]{recordOf("next", 1)}); err != nil || w.deferral("next").Unanswered != 1 {
+			t.Errorf("%v, waits %+v", err, w.deferral("next"))
+		}
 	})
 }
 

@@ -61,11 +61,20 @@ func (w *world) last(_ context.Context, user string) (cart.Tag, error) {
 	return w.kept[user], w.mongo
 }
 
-func (w *world) keep(_ context.Context, r schemas.Reminder, _ time.Time) error {
+func (w *world) keep(ctx context.Context, r schemas.Reminder, _ time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mongo == nil {
-		w.kept[r.UserID] = cart.Tag{Epoch: r.Epoch, Version: r.Version}
+	if err := w.writes(ctx); err != nil {
+		return err
+	}
+	w.kept[r.UserID] = cart.Tag{Epoch: r.Epoch, Version: r.Version}
+	return nil
+}
+
+// writes is what MongoDB says to a write.
+func (w *world) writes(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return w.mongo
 }
@@ -106,13 +115,14 @@ func (w *world) newest(_ context.Context, user string) (cart.Tag, error) {
 	return cart.Tag{Epoch: w.waits[user].Epoch, Version: w.waits[user].Version}, w.mongo
 }
 
-func (w *world) put(_ context.Context, d deferral) error {
+func (w *world) put(ctx context.Context, d deferral) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if old := w.waits[d.User]; w.mongo == nil && schemas.Newer(d.Epoch, d.Version, old.Epoch, old.Version) {
+	err := w.writes(ctx)
+	if old := w.waits[d.User]; err == nil && schemas.Newer(d.Epoch, d.Version, old.Epoch, old.Version) {
 		w.waits[d.User] = d
 	}
-	return w.mongo
+	return err
 }
 
 func (w *world) due(_ context.Context, now time.Time, _ int) (found []deferral, waiting int64, err error) {
@@ -126,12 +136,12 @@ func (w *world) due(_ context.Context, now time.Time, _ int) (found []deferral, 
 	return found, int64(len(w.waits)), w.mongo
 }
 
-func (w *world) change(_ context.Context, d deferral, next *deferral) (ours bool, err error) {
+func (w *world) change(ctx context.Context, d deferral, next *deferral) (ours bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	was := w.waits[d.User]
-	if w.mongo != nil || was.Epoch != d.Epoch || was.Version != d.Version || was.Revision != d.Revision {
-		return false, w.mongo
+	if err := w.writes(ctx); err != nil || was.Epoch != d.Epoch || was.Version != d.Version || was.Revision != d.Revision {
+		return false, err
 	}
 	if next == nil {
 		delete(w.waits, d.User)
@@ -210,4 +220,21 @@ func (s slowly) send(ctx context.Context, m *mail.Msg, address string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// lastly is the world with a relay that has a mail already when the call ends, and answers late, or not at all.
+type lastly struct {
+	*world
+	answer error
+}
+
+func (l lastly) ready(context.Context) (connection, error) { return l, nil }
+
+func (l lastly) send(ctx context.Context, m *mail.Msg, address string) error {
+	<-ctx.Done()
+	time.Sleep(answerMost)
+	if l.answer != nil {
+		return l.answer
+	}
+	return l.world.send(context.WithoutCancel(ctx), m, address)
 }

@@ -216,6 +216,8 @@ func (m *Mailer) mail(ctx context.Context, r schemas.Reminder) (outcome string, 
 			return why, err
 		}
 	}
+	ctx, cancel := outlasting(ctx, keepMost)
+	defer cancel()
 	if err := m.ledger.keep(ctx, r, time.Now()); err != nil {
 		return "", err
 	}
@@ -320,10 +322,14 @@ func (m *Mailer) refused(ctx context.Context, rec runner.Record[schemas.Reminder
 		m.open.Add(idOf(rec.Value), attempt{silent: f})
 	case forNow, broke:
 	}
-	if !m.doubt.mails(now) {
+	// What is known of a mail without an answer is lost here with a call that ended, so it is deferred even in doubt.
+	lost := f.verdict == unanswered && ctx.Err() != nil
+	if !lost && !m.doubt.mails(now) {
 		return "", fmt.Errorf("%w, as to every mail before it", f)
 	}
 	d, _ := newDeferral(rec, Group, runner.Replaying(ctx), now).refused(f, now)
+	ctx, cancel := outlasting(ctx, keepMost)
+	defer cancel()
 	if err := m.deferrals.put(ctx, d); err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ type session struct {
 	relay   *smtpRelay
 	conn    net.Conn
 	smtp    *smtp.Client
+	until   time.Time   // the attempt's end
 	failed  bool        // then it isn't used again
 	expires *time.Timer // while it is idle
 }
@@ -35,27 +36,41 @@ func (s *session) answers(ctx context.Context) bool {
 	return false
 }
 
-// send returns nil once the relay took the mail. Any error is a *failure, or ctx's.
+// send returns nil once the relay took the mail. Any error is a *failure, or ctx's. The end of ctx ends it until the relay
+// is asked for the content; from then on the user may get the mail, so the relay has answerMost more to say.
 func (s *session) send(ctx context.Context, m *mail.Msg, address string) error {
+	by := time.Now().Add(s.relay.settings.Timeout)
+	if s.until.Before(by) {
+		by = s.until
+	}
+	s.failed = true
 	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
-	f := s.commands(m, address)
-	s.failed = !stop() || f != nil
-	switch {
-	case f == nil:
-		return nil
-	case ctx.Err() != nil:
+	f := s.envelope(by, m, address)
+	if stop() && f == nil {
+		stop = context.AfterFunc(ctx, func() {
+			if soon := time.Now().Add(answerMost); soon.Before(by) {
+				_ = s.conn.SetDeadline(soon)
+			}
+		})
+		f = s.content(m)
+		s.failed = !stop() || f != nil
+		if f == nil {
+			return nil
+		}
+	}
+	if ctx.Err() != nil && (f == nil || f.reply == "" && f.verdict != unanswered) {
 		return ctx.Err()
 	}
 	return f
 }
 
-// commands has the relay take the mail.
-func (s *session) commands(m *mail.Msg, address string) *failure {
+// envelope tells the relay, until then, whom the mail is from and for.
+func (s *session) envelope(by time.Time, m *mail.Msg, address string) *failure {
 	// Whoever asks for SMTPUTF8 without need loses the mail at a server behind the relay that hasn't got it.
 	s.smtp.SkipSMTPUTF8(isASCII(address))
 	from, err := m.GetSender(false)
 	if err == nil {
-		err = s.conn.SetDeadline(time.Now().Add(s.relay.settings.Timeout))
+		err = s.conn.SetDeadline(by)
 	}
 	if err == nil {
 		err = s.smtp.Mail(from)
@@ -66,6 +81,11 @@ func (s *session) commands(m *mail.Msg, address string) *failure {
 	if err := s.smtp.Rcpt((&netmail.Address{Address: address}).String()); err != nil {
 		return refused(atRcpt, err)
 	}
+	return nil
+}
+
+// content has the relay take the mail itself.
+func (s *session) content(m *mail.Msg) *failure {
 	w, err := s.smtp.Data()
 	if err != nil {
 		return refused(atData, err)

@@ -17,6 +17,10 @@ const (
 	// idleFor is how long a connection without a mail is kept, idleMost how many are.
 	idleFor  = 5 * time.Second
 	idleMost = 4
+	// greetMost bounds, besides SMTP_TIMEOUT, how long it takes until a relay is ready, attemptMost all of an attempt: a call of
+	// Handle has 30 s.
+	greetMost   = 15 * time.Second
+	attemptMost = 25 * time.Second
 )
 
 // smtpRelay is a relay over SMTP. A connection takes one mail at a time and is used again; one on which anything failed
@@ -42,16 +46,19 @@ func newSMTP(settings env.Mail) (*smtpRelay, error) {
 
 // ready returns a session on which the relay answered just now: an idle one, else a new one. Whoever gets it releases it.
 func (r *smtpRelay) ready(ctx context.Context) (connection, error) {
-	connecting, cancel := context.WithTimeout(ctx, r.settings.Timeout)
+	until := time.Now().Add(attemptMost)
+	connecting, cancel := context.WithTimeout(ctx, min(r.settings.Timeout, greetMost))
 	defer cancel()
 	for s := r.unused(); s != nil; s = r.unused() {
 		if s.answers(connecting) {
+			s.until = until
 			return s, nil
 		}
 	}
 	s, err := r.dial(connecting)
 	switch {
 	case err == nil:
+		s.until = until
 		return s, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"cartstream/api/cart"
 	"cartstream/consumers/runner"
@@ -273,11 +275,34 @@ func pipe(ctx context.Context, conn net.Conn, addr string) {
 	_, _ = io.Copy(conn, back)
 }
 
-func TestACancelledCallEndsAtOnce(t *testing.T) {
+func TestACallThatEndsBeforeTheMailSendsNone(t *testing.T) {
 	b := setup(t, newRelay(t, rules{}))
 	ctx, cancel := context.WithCancel(t.Context())
-	b.relay.now(rules{stall: func(string) bool { cancel(); return true }})
-	if err := b.mailer.Handle(ctx, batch(b.idle("u1", 7))); !errors.Is(err, context.Canceled) {
+	b.relay.now(rules{rcpt: func(string) error { cancel(); return nil }})
+	if err := b.mailer.Handle(ctx, batch(b.idle("u1", 7))); !errors.Is(err, context.Canceled) || len(b.relay.took()) != 0 {
 		t.Fatal(err)
+	}
+}
+
+// Its partition goes to another process, which must not send what the relay has.
+func TestACallThatEndsDuringTheMailKeepsWhatBecameOfIt(t *testing.T) {
+	for outcome, then := range map[string]rules{
+		"sent":     {data: func(string) error { return nil }},
+		"deferred": {stall: always},
+	} {
+		t.Run(outcome, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, newRelay(t, rules{}))
+			var got atomic.Int32
+			ctx, cancel := context.WithCancel(t.Context())
+			then.raw = func(string) { got.Add(1); cancel() }
+			b.relay.now(then)
+			r := b.idle("u1", 7)
+			must(t, b.mailer.Handle(ctx, batch(r)))
+			must(t, b.another(t, prometheus.NewRegistry()).Handle(t.Context(), batch(r)))
+			if n := got.Load(); n != 1 || b.outcomes(t, outcome) != 1 {
+				t.Errorf("the relay got it %d times, %d counted", n, b.outcomes(t, outcome))
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ type Mail struct {
 	Username string        `env:"SMTP_USERNAME" help:"user of the relay; none, where unset. A password is sent over TLS only"`
 	Password Secret        `env:"SMTP_PASSWORD" help:"password of that user"`
 	TLS      string        `env:"SMTP_TLS" envDefault:"offered" help:"offered: STARTTLS where the relay has it; required: STARTTLS or nothing is sent; implicit: TLS from the first byte; none. Certificates are always checked"`
-	Timeout  time.Duration `env:"SMTP_TIMEOUT" envDefault:"10s" help:"how long the relay may take to greet, and to take one mail"`
+	Timeout  time.Duration `env:"SMTP_TIMEOUT" envDefault:"10s" help:"how long the relay may take to greet, 15s at most, and to take one mail, 25s at most both"`
 }
 
 // Wanted reports whether mails are to be sent.
