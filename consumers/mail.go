@@ -50,7 +50,7 @@ func newMailer(cfg config, e *engines, reg prometheus.Registerer, log *slog.Logg
 		log.Warn("links in mails point to this machine: PUBLIC_URL is unset", "url", cfg.Links.PublicURL)
 	}
 	return reminder.New(reminder.Config{
-		Contacts: e.carts, Database: e.mongo, Mail: cfg.Mail, Links: links, PublicURL: cfg.Links.PublicURL,
+		Contacts: e.carts, Database: e.mongo, Mail: cfg.Mail, Links: links, PublicURL: cfg.Links.PublicURL, ShopURL: cfg.Links.ShopURL,
 		Registerer: reg, Log: log.With("consumer", mailer),
 	})
 }

@@ -34,13 +34,14 @@ type composer struct {
 	from   *netmail.Address
 	domain string // of the sender
 	public string
+	shop   string
 	links  *link.Signer
 	html   *html.Template
 	text   *text.Template
 }
 
-func newComposer(from, public string, links *link.Signer) (*composer, error) {
-	c := &composer{public: public, links: links}
+func newComposer(from, public, shop string, links *link.Signer) (*composer, error) {
+	c := &composer{public: public, shop: shop, links: links}
 	var err error
 	if c.from, err = netmail.ParseAddress(from); err != nil {
 		return nil, fmt.Errorf("MAIL_FROM: %w", err)
@@ -61,7 +62,7 @@ type content struct {
 	Lines       []row
 	More        int // lines that aren't shown
 	Total       string
-	Cart        string // link
+	Cart        string // link, "" for none
 	Unsubscribe string // link
 }
 
@@ -110,7 +111,7 @@ func (c *composer) messageID(r schemas.Reminder) string {
 func (c *composer) fill(k schemas.Cart, unsubscribe string) content {
 	filled := content{
 		Subject: "You left a book in your cart", Total: price(k.TotalAmount, k.Currency),
-		Cart: c.public, Unsubscribe: unsubscribe, More: max(0, len(k.Items)-shown),
+		Cart: c.shop, Unsubscribe: unsubscribe, More: max(0, len(k.Items)-shown),
 	}
 	if len(k.Items) > 1 {
 		filled.Subject = fmt.Sprintf("You left %d books in your cart", len(k.Items))

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/emersion/go-smtp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"cartstream/api/cart"
 	"cartstream/schemas"
@@ -96,14 +97,27 @@ It is all still there:
 
 You get this mail once for a cart that was left alone. To get no more of them:
 %s
-`, public, unsubscribe)
+`, shop, unsubscribe)
 	if text != want {
 		t.Errorf("the text is\n%s\nwant\n%s", text, want)
 	}
-	for _, part := range []string{"Emma", "EUR 25.98", "Dracula", "not available right now", `href="` + public + `"`, `href="` + unsubscribe + `"`} {
+	for _, part := range []string{"Emma", "EUR 25.98", "Dracula", "not available right now", `href="` + strings.ReplaceAll(shop, "&", "&amp;") + `"`, `href="` + unsubscribe + `"`} {
 		if !strings.Contains(rich, part) {
 			t.Errorf("%q is missing in\n%s", part, rich)
 		}
+	}
+}
+
+func TestWithoutAPageOfTheCartNoneIsLinkedTo(t *testing.T) {
+	b := setup(t, newRelay(t, rules{}))
+	m := b.anotherLinking(t, prometheus.NewRegistry(), public, "")
+	must(t, m.Handle(t.Context(), batch(b.idle("u1", 7))))
+	text, rich := parts(t, b.relay.took()[0])
+	if strings.Count(text, "https://") != 1 || strings.Count(rich, "href=") != 1 || strings.Contains(rich, "Open your cart") || strings.Contains(text, "still there") {
+		t.Errorf("more is linked to than how to end them:\n%s\n%s", text, rich)
+	}
+	if !strings.Contains(text, "Total: EUR 25.98\n\nYou get this mail once") {
+		t.Errorf("the text is\n%s", text)
 	}
 }
 

@@ -29,7 +29,7 @@ func (w *world) process(t *testing.T) process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	composer, err := newComposer("shop@example.com", "https://shop.example", links)
+	composer, err := newComposer("shop@example.com", "https://api.shop.example", "https://shop.example", links)
 	if err != nil {
 		t.Fatal(err)
 	}

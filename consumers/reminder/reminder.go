@@ -29,15 +29,16 @@ type Contacts interface {
 	Contact(ctx context.Context, user string) (cart.Contact, error)
 }
 
-// Config is what the mailer needs. Every field is required, and Mail has to be Wanted.
+// Config is what the mailer needs. Every field but ShopURL is required, and Mail has to be Wanted.
 type Config struct {
 	Contacts Contacts
 	// Database holds who wants no reminders, and which were sent.
 	Database *mongo.Database
 	Mail     env.Mail
 	Links    *link.Signer
-	// PublicURL is where links in mails point.
-	PublicURL  string
+	// PublicURL is the API, below which are the links that end reminders; ShopURL is the page of the cart, "" for no link to it.
+	PublicURL, ShopURL string
+
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -124,7 +125,7 @@ const remembered = 4096
 
 // New returns a Mailer. It waits for no engine; the error is one of the settings.
 func New(c Config) (*Mailer, error) {
-	composer, err := newComposer(c.Mail.From, c.PublicURL, c.Links)
+	composer, err := newComposer(c.Mail.From, c.PublicURL, c.ShopURL, c.Links)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,10 @@ import (
 	"cartstream/schemas/link"
 )
 
-const public = "https://shop.example"
+const (
+	public = "https://api.shop.example"
+	shop   = "https://shop.example/cart?from=mail&at=1"
+)
 
 // bundle is a Mailer between a relay, carts and a MongoDB of the test's own.
 type bundle struct {
@@ -66,12 +69,18 @@ func setupOn(t *testing.T, db *mongo.Database, r *relay, changes ...func(*env.Ma
 // another is a Mailer as another process would have it.
 func (b *bundle) another(t *testing.T, reg prometheus.Registerer, changes ...func(*env.Mail)) *reminder.Mailer {
 	t.Helper()
+	return b.anotherLinking(t, reg, public, shop, changes...)
+}
+
+// anotherLinking is another whose mails link there.
+func (b *bundle) anotherLinking(t *testing.T, reg prometheus.Registerer, public, shop string, changes ...func(*env.Mail)) *reminder.Mailer {
+	t.Helper()
 	settings := env.Mail{Addr: b.relay.addr, From: "The Shop <shop@example.com>", TLS: env.TLSOffered, Timeout: 10 * time.Second}
 	for _, change := range changes {
 		change(&settings)
 	}
 	m, err := reminder.New(reminder.Config{
-		Contacts: b.carts, Database: b.db, Mail: settings, Links: b.links, PublicURL: public, Registerer: reg,
+		Contacts: b.carts, Database: b.db, Mail: settings, Links: b.links, PublicURL: public, ShopURL: shop, Registerer: reg,
 		Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	must(t, err)

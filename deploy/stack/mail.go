@@ -12,7 +12,7 @@ import (
 )
 
 // mailVariables say where mails go and what their links are.
-var mailVariables = []string{"SMTP_ADDR", "MAIL_FROM", "PUBLIC_URL", "LINK_SECRET"}
+var mailVariables = []string{"SMTP_ADDR", "MAIL_FROM", "PUBLIC_URL", "SHOP_URL", "LINK_SECRET"}
 
 // The mail catcher, which takes every mail and sends none on: in docker-compose.yml, and where it usually listens.
 const (

@@ -33,13 +33,14 @@ func TestMailsAreCaughtWhereNoRelayIsNamed(t *testing.T) {
 		c := newCheckout(t)
 		t.Setenv("SMTP_ADDR", "relay.example:25")
 		t.Setenv("MAIL_FROM", "shop@example.com")
-		t.Setenv("PUBLIC_URL", "https://shop.example")
+		t.Setenv("PUBLIC_URL", "https://api.shop.example")
+		t.Setenv("SHOP_URL", "https://shop.example/cart")
 		contains(t, c.must("up", "--free-ports", "--embedded"), "relay.example:25  (yours)")
 		r, err := c.stack().state()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Env["SMTP_ADDR"] != "relay.example:25" || r.Env["MAIL_FROM"] != "shop@example.com" || r.Env["PUBLIC_URL"] != "https://shop.example" || r.Mails != "" {
+		if r.Env["SMTP_ADDR"] != "relay.example:25" || r.Env["MAIL_FROM"] != "shop@example.com" || r.Env["PUBLIC_URL"] != "https://api.shop.example" || r.Env["SHOP_URL"] != "https://shop.example/cart" || r.Mails != "" {
 			t.Errorf("%v, caught in %q", r.Env, r.Mails)
 		}
 	})
@@ -106,12 +107,13 @@ func TestTheMailCatcherInTheComposeFile(t *testing.T) {
 		ports[p.Target] = p.Published
 	}
 	consumers := project.Services["consumers"].Environment
-	relayed := composeProject(t, "SMTP_ADDR=relay.example:25", "MAIL_FROM=shop@example.com", "PUBLIC_URL=https://shop.example").Services["consumers"].Environment
+	relayed := composeProject(t, "SMTP_ADDR=relay.example:25", "MAIL_FROM=shop@example.com", "PUBLIC_URL=https://shop.example", "SHOP_URL=https://shop.example/cart").Services["consumers"].Environment
 	for claim, holds := range map[string]bool{
 		"its ports can be moved, by the names that up sets": ports[mailPort] == "11025" && ports[mailUIPort] == "18025",
 		"links point to the API's port":                     *consumers["PUBLIC_URL"] == "http://localhost:18080",
 		"mails have a sender":                               *consumers["MAIL_FROM"] == mailFrom,
 		"a relay of one's own takes its place":              *relayed["SMTP_ADDR"] == "relay.example:25" && *relayed["MAIL_FROM"] == "shop@example.com" && *relayed["PUBLIC_URL"] == "https://shop.example",
+		"a shop's page of the cart is linked to":            *relayed["SHOP_URL"] == "https://shop.example/cart" && consumers["SHOP_URL"] == nil,
 		"it changes nothing of itself":                      catcher.ReadOnly,
 	} {
 		t.Run(claim, func(t *testing.T) {

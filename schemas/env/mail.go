@@ -73,14 +73,27 @@ const DefaultPublicURL = "http://localhost:8080"
 type Links struct {
 	Secret    Secret `env:"LINK_SECRET" help:"signs the links in mails; derived from JWT_SECRET, where unset. Another one makes the links of earlier mails useless"`
 	PublicURL string `env:"PUBLIC_URL" envDefault:"http://localhost:8080" help:"where the links in mails point: the API as users reach it, as in https://shop.example"`
+	ShopURL   string `env:"SHOP_URL" help:"the shop's page of the cart, where mails link to it; they have no such link, where unset"`
 }
 
 func (l *Links) check() []error {
-	u, err := url.Parse(l.PublicURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(l.PublicURL, "<>\"' ") {
-		return []error{errors.New("PUBLIC_URL can't be linked to: http(s)://host[:port][/path]")} // it may show a password
+	var faults []error
+	if u := linked(l.PublicURL); u == nil || u.RawQuery != "" || u.Fragment != "" {
+		faults = append(faults, errors.New("PUBLIC_URL can't be linked to: http(s)://host[:port][/path]")) // it may show a password
 	}
-	return nil
+	if l.ShopURL != "" && linked(l.ShopURL) == nil {
+		faults = append(faults, errors.New("SHOP_URL can't be linked to: http(s)://host[:port][/path]"))
+	}
+	return faults
+}
+
+// linked is the address of a web page, nil where that is none.
+func linked(to string) *url.URL {
+	u, err := url.Parse(to)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(to, "<>\"' ") {
+		return nil
+	}
+	return u
 }
 
 // CheckLinks reports what mails would need for their links, where there is a relay for them.

@@ -68,6 +68,25 @@ func TestLinksPointToAnAddress(t *testing.T) {
 	}
 }
 
+func TestTheCartsPageMayBeAnyPage(t *testing.T) {
+	for value, good := range map[string]bool{
+		"": true, "https://shop.example/cart": true, "https://shop.example/?from=mail#/cart": true, "http://localhost:3000": true,
+		"shop.example": false, "javascript:alert(1)": false, "https:///cart": false, "https://me:s3cret@shop.example": false, "https://shop.example/a b": false,
+	} {
+		t.Run(value, func(t *testing.T) {
+			t.Setenv("SHOP_URL", value)
+			got := env.Links{}
+			err := env.Parse(&got)
+			if (err == nil) != good || good && got.ShopURL != value {
+				t.Fatalf("%q, %v", got.ShopURL, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), "SHOP_URL") || strings.Contains(err.Error(), "s3cret")) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestMailsNeedLinksThatCanBeSigned(t *testing.T) {
 	signed := env.Links{Secret: "l1nk", PublicURL: "https://shop.example"}
 	for claim, c := range map[string]struct {
