@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	html "html/template"
+	"net"
 	netmail "net/mail"
+	"net/url"
 	"strings"
 	text "text/template"
 	"time"
@@ -34,6 +36,7 @@ type composer struct {
 	from   *netmail.Address
 	domain string // of the sender
 	public string
+	click  bool // once is enough: RFC 8058
 	shop   string
 	links  *link.Signer
 	html   *html.Template
@@ -41,7 +44,7 @@ type composer struct {
 }
 
 func newComposer(from, public, shop string, links *link.Signer) (*composer, error) {
-	c := &composer{public: public, shop: shop, links: links}
+	c := &composer{public: public, click: private(public), shop: shop, links: links}
 	var err error
 	if c.from, err = netmail.ParseAddress(from); err != nil {
 		return nil, fmt.Errorf("MAIL_FROM: %w", err)
@@ -92,7 +95,9 @@ func (c *composer) compose(r schemas.Reminder, contact cart.Contact, now time.Ti
 	m.SetMessageIDWithValue(c.messageID(r))
 	m.SetGenHeader("Auto-Submitted", "auto-generated")                          // RFC 3834: nothing that answers by itself should
 	m.SetGenHeaderPreformatted(mail.HeaderListUnsubscribe, "<"+unsubscribe+">") // on one line: not every reader unfolds it
-	m.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	if c.click {
+		m.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	}
 	var plain, rich strings.Builder
 	if err := errors.Join(c.text.Execute(&plain, filled), c.html.Execute(&rich, filled)); err != nil {
 		return nil, fmt.Errorf("fill in the mail: %w", err)
@@ -100,6 +105,16 @@ func (c *composer) compose(r schemas.Reminder, contact cart.Contact, now time.Ti
 	m.SetBodyString(mail.TypeTextPlain, plain.String())
 	m.AddAlternativeString(mail.TypeTextHTML, rich.String())
 	return m, nil
+}
+
+// private reports whether what is sent there stays between the two: by HTTPS, or on one machine.
+func private(to string) bool {
+	u, err := url.Parse(to)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // messageID is the same whenever a reminder is sent, so that a repeat can be recognised. It hides the user's id.

@@ -121,6 +121,31 @@ func TestWithoutAPageOfTheCartNoneIsLinkedTo(t *testing.T) {
 	}
 }
 
+// RFC 8058 asks for HTTPS. For whoever tries it out on one machine, that machine is as good.
+func TestOneClickIsOfferedWhereItCanBeTrusted(t *testing.T) {
+	for public, want := range map[string]bool{
+		"https://shop.example/api": true, "HTTPS://shop.example": true, "http://localhost:8080": true, "http://127.0.0.1:8080": true, "http://[::1]:8080": true,
+		"http://shop.example": false, "http://10.0.0.1": false, "http://localhost.example": false,
+	} {
+		t.Run(public, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, newRelay(t, rules{}))
+			m := b.anotherLinking(t, prometheus.NewRegistry(), public, shop)
+			if warned := strings.Count(b.log.String(), "PUBLIC_URL"); warned > 1 || warned == 1 == want {
+				t.Errorf("warned %d times", warned)
+			}
+			must(t, m.Handle(t.Context(), batch(b.idle("u1", 7))))
+			header := b.relay.took()[0].Header
+			if got := header.Get("List-Unsubscribe"); got != "<"+b.links.UnsubscribeURL(public, "u1")+">" {
+				t.Errorf("List-Unsubscribe is %s", got)
+			}
+			if got := header.Get("List-Unsubscribe-Post"); got == "List-Unsubscribe=One-Click" != want || !want && got != "" {
+				t.Errorf("List-Unsubscribe-Post is %q", got)
+			}
+		})
+	}
+}
+
 func TestATitleIsNothingButATitle(t *testing.T) {
 	evil := func(title string) schemas.Line {
 		return schemas.Line{BookID: "b1", Title: title, UnitPrice: 1, Quantity: 1, LineTotal: 1, Availability: schemas.Available}

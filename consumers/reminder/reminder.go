@@ -129,6 +129,9 @@ func New(c Config) (*Mailer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !composer.click {
+		c.Log.Warn("mail programs offer no one-click unsubscribe: PUBLIC_URL isn't https", "url", c.PublicURL)
+	}
 	smtp, err := newSMTP(c.Mail)
 	if err != nil {
 		return nil, err
