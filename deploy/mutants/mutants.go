@@ -110,6 +110,11 @@ var mutants = []mutant{
 		edits:  []edit{{"consumers/state/state.go", "			if c := batch[i].Value; v.Epoch == c.Epoch && v.Version == c.Version {\n", "			if c := batch[i].Value; v.Version > 0 || c.Version == 0 {\n"}},
 		caught: catcher{folder: "consumers/state", test: "TestACartIsPublishedAfterItsOwnChange"},
 	},
+	{
+		name: "late-unsuspected", breaks: "a change that Kafka got after Redis had lost it waits for the nightly run",
+		edits:  []edit{{"consumers/state/state.go", "				if schemas.Newer(c.Epoch, c.Version, v.Epoch, v.Version) {\n", "				if v.Version < 0 {\n"}},
+		caught: catcher{folder: "consumers/state", test: "TestWhoeverRedisLacksAChangeOfIsSuspected"},
+	},
 
 	// --- Sockets
 	{
