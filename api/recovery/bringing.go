@@ -149,13 +149,14 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, 
 		waiting, open[t.partition] = append(waiting, t.partition), t
 	}
 	client.PauseFetchPartitions(map[string][]int32{b.Topic: waiting})
-	delivered := time.Now() // something was, or could have been
+	delivered := time.Now() // something was, or nothing was asked for
 	for reading := 0; len(open) > 0; {
 		if next := min(tailsAtOnce-reading, len(waiting)); next > 0 {
 			client.ResumeFetchPartitions(map[string][]int32{b.Topic: waiting[:next]})
 			waiting, reading = waiting[next:], reading+next
 		}
-		poll, cancel := context.WithDeadline(ctx, delivered.Add(quiet))
+		// However late it is, as after a stop of this process, what is there already is heard.
+		poll, cancel := context.WithTimeout(ctx, max(quiet-time.Since(delivered), heard))
 		fetches := client.PollRecords(poll, 5000)
 		cancel()
 		if fetches.NumRecords() == 0 {
@@ -174,7 +175,6 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, 
 			}
 			continue
 		}
-		delivered = time.Now()
 		p := b.portion(ctx, fetches, open)
 		reading -= len(p.ended)
 		for _, t := range p.ended { // what its shards are changed by from now on would pass for progress
@@ -185,6 +185,7 @@ func (b *bringing) read(ctx context.Context, client *kgo.Client, tails []*tail, 
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
+		delivered = time.Now() // that wait was for Redis and MongoDB
 	}
 	return false, nil
 }

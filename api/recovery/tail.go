@@ -23,6 +23,8 @@ import (
 const (
 	// quiet is how long Kafka may deliver nothing, before reading is given up and tried again.
 	quiet = 5 * time.Second
+	// heard is how long it is listened to at least.
+	heard = 500 * time.Millisecond
 	// holdCarts is how many carts are held in memory before they are written, though their tails have not ended.
 	holdCarts = 15_000
 )
