@@ -75,6 +75,9 @@ func (d *door) behind(ctx context.Context, first redis.Cmder, args []any) (any, 
 		case d.turns <- struct{}{}:
 			d.send([]*call{c})
 			<-d.turns
+			if c.state.Load() != sent { // the process stood still
+				return nil, errNotSent
+			}
 			return c.cmd.Val(), c.cmd.Err()
 		default:
 		}

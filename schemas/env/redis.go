@@ -58,6 +58,7 @@ func (r *Redis) Options() (*redis.UniversalOptions, error) {
 		IsClusterMode:   r.Cluster || len(addrs) > 1 && r.MasterName == "",
 		MaxRetries:      -1,
 		DialTimeout:     500 * time.Millisecond,
+		DialerRetries:   1, // else it is dialled five times
 		ReadTimeout:     800 * time.Millisecond,
 		WriteTimeout:    800 * time.Millisecond,
 		PoolTimeout:     800 * time.Millisecond,
