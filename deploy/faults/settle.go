@@ -34,12 +34,11 @@ type ending struct {
 func (l *load) settle(ctx context.Context, poison map[string]bool) (*ending, error) {
 	began := time.Now()
 	e := &ending{}
-	err := until(ctx, settleFor, func(ctx context.Context) (err error) {
+	err := until(ctx, settleFor, func(ctx context.Context) error {
 		if err := l.quiet(ctx); err != nil {
 			return err
 		}
-		e.read = l.since()
-		if e.carts, err = l.carts(ctx); err != nil {
+		if err := l.look(ctx, e); err != nil {
 			return err
 		}
 		return l.agree(ctx, e, poison)
@@ -68,17 +67,23 @@ func (l *load) settle(ctx context.Context, poison map[string]bool) (*ending, err
 }
 
 // tell has the ending know what Kafka and the API tell, though nothing ever settled: else everything would look lost.
-func (l *load) tell(ctx context.Context, e *ending, poison map[string]bool) (err error) {
-	if e.stories != nil {
-		return nil
-	}
-	e.read = l.since()
-	if e.carts, err = l.carts(ctx); err != nil {
+func (l *load) tell(ctx context.Context, e *ending, poison map[string]bool) error {
+	if err := l.look(ctx, e); err != nil {
 		return err
 	}
 	events, err := l.stack.readTopic(ctx, schemas.CartEvents)
 	if err == nil {
 		e.stories = stories(events, poison, &e.faults)
+	}
+	return err
+}
+
+// look reads the carts.
+func (l *load) look(ctx context.Context, e *ending) error {
+	read := l.since()
+	carts, err := l.carts(ctx)
+	if err == nil {
+		e.carts, e.read = carts, read
 	}
 	return err
 }
