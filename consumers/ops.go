@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,14 +69,15 @@ func listen(ctx context.Context, addr string, e *engines, admin http.Handler, re
 	return o, nil
 }
 
-// apart serves by mux what it knows, and by admin, which answers every path, all else.
-func apart(mux *http.ServeMux, admin http.Handler) http.Handler {
+// apart serves probes and metrics by mux, and all else by admin, which answers every path.
+func apart(mux, admin http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" || !strings.HasSuffix(pattern, r.URL.Path) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics":
+			mux.ServeHTTP(w, r)
+		default:
 			admin.ServeHTTP(w, r)
-			return
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 

@@ -16,4 +16,4 @@ func (r *Reconciler) CompareSuspects(ctx context.Context, users []string) error 
 // Name is Suspect at that time, and Take is who is due then.
 func (r *Reconciler) Name(user string, now time.Time) { r.suspects.name(user, now, r.LookAgainAfter) }
 
-func (r *Reconciler) Take(now time.Time) []string { return r.suspects.take(now, r.LookAgainAfter) }
+func (r *Reconciler) Take(now time.Time) []string { return r.suspects.take(now) }

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// suspectsEach is how often suspects are looked at; suspectLapse is how long one counts as such without being named again.
+	// suspectsEach is how often it is looked who is due; suspectLapse is how long one counts as such without being named again.
 	suspectsEach = time.Second
-	suspectLapse = 3 * time.Second
+	suspectLapse = time.Minute
 	// suspectsMost bounds what is remembered; those beyond it are the nightly run's, unless they are named again later.
 	suspectsMost = 10_000
 )
@@ -22,10 +22,13 @@ type suspects struct {
 	by map[string]suspicion
 }
 
-type suspicion struct{ last, due time.Time }
+type suspicion struct {
+	last, due time.Time
+	wait      time.Duration // once it was compared
+}
 
-// Suspect names a user whose cart in Redis was just seen to lack a change that Kafka has. One that is named again and again
-// for LookAgainAfter, at least each second, is compared then, and once more each LookAgainAfter until it is no longer named.
+// Suspect names a user whose cart in Redis was just seen to lack a change that Kafka has. It is compared LookAgainAfter
+// later, then after twice as long, and so on while it is named, at least each minute.
 func (r *Reconciler) Suspect(user string) { r.suspects.name(user, time.Now(), r.LookAgainAfter) }
 
 func (s *suspects) name(user string, now time.Time, after time.Duration) {
@@ -39,14 +42,14 @@ func (s *suspects) name(user string, now time.Time, after time.Duration) {
 		s.by = map[string]suspicion{}
 	}
 	if !ok {
-		known.due = now.Add(after)
+		known.due, known.wait = now.Add(after), 2*after
 	}
 	known.last = now
 	s.by[user] = known
 }
 
 // take returns who is to be compared now.
-func (s *suspects) take(now time.Time, after time.Duration) (users []string) {
+func (s *suspects) take(now time.Time) (users []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for user, known := range s.by {
@@ -56,7 +59,7 @@ func (s *suspects) take(now time.Time, after time.Duration) (users []string) {
 		case now.Before(known.due) || len(users) == perPage:
 		default:
 			users = append(users, user)
-			known.due = now.Add(after)
+			known.due, known.wait = now.Add(known.wait), 2*known.wait
 			s.by[user] = known
 		}
 	}
@@ -73,7 +76,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if users := r.suspects.take(time.Now(), r.LookAgainAfter); len(users) > 0 {
+		if users := r.suspects.take(time.Now()); len(users) > 0 {
 			if err := r.compareSuspects(ctx, users); err != nil && ctx.Err() == nil {
 				r.Log.Warn("carts that lack what kafka has could not be compared yet", "carts", len(users), "error", err)
 			}

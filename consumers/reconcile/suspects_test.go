@@ -67,15 +67,16 @@ func TestWhoIsSuspectedIsComparedWhileNamed(t *testing.T) {
 	b.LookAgainAfter = 5 * time.Second
 	now := time.Now()
 	at := func(second int) time.Time { return now.Add(time.Duration(second) * time.Second) }
-	b.Name("once", now)
-	for second := range 20 {
-		b.Name("u1", at(second))
+	for second := range 70 {
+		if second%10 == 0 {
+			b.Name("u1", at(second))
+		}
 		users := b.Take(at(second))
-		if due := second > 0 && second%5 == 0; due != (len(users) == 1 && users[0] == "u1") || !due && len(users) > 0 {
+		if due := second == 5 || second == 15 || second == 35; due != (len(users) == 1 && users[0] == "u1") || !due && len(users) > 0 {
 			t.Errorf("after %d s %v are compared", second, users)
 		}
 	}
-	if users := b.Take(at(30)); len(users) > 0 {
+	if users := b.Take(at(60 + 61)); len(users) > 0 {
 		t.Errorf("%v are compared though nobody names them", users)
 	}
 }
