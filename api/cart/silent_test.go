@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,63 @@ func TestCallersOfASilentRedisWaitAtTheSameTime(t *testing.T) {
 	}
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("the last one waited %v", took)
+	}
+}
+
+// mute is a connection on which nothing arrives any more.
+type mute struct {
+	net.Conn
+	muted *atomic.Bool
+}
+
+func (m mute) Write(b []byte) (int, error) {
+	if m.muted.Load() {
+		return len(b), nil
+	}
+	return m.Conn.Write(b)
+}
+
+func TestARedisThatFallsSilentIsKnownToBeInASecond(t *testing.T) {
+	var muted atomic.Bool
+	s := open(t, func(o *cart.Options) {
+		o.Redis.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			return mute{conn, &muted}, err
+		}
+	}, enginetest.Redis(t))
+	raise(t, s, cart.Ready)
+	add := func() error {
+		_, err := s.Add(t.Context(), cart.Request{User: "u1"}, "emma", 1)
+		return err
+	}
+	for range 3 { // it answers
+		if err := add(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	muted.Store(true)
+	for turn := range 2 { // those who send by themselves, then those who know better
+		began, errs := time.Now(), make(chan error)
+		for range 8 {
+			go func() { errs <- add() }()
+		}
+		for range 8 {
+			if err := <-errs; !errors.Is(err, schemas.ErrUnavailable) {
+				t.Errorf("turn %d: %v, want unavailable", turn, err)
+			}
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("turn %d: the last one waited %v", turn, took)
+		}
+	}
+	muted.Store(false)
+	within := time.Now().Add(10 * time.Second)
+	err := add()
+	for ; err != nil && time.Now().Before(within); err = add() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		t.Error("it answers again:", err)
 	}
 }
 

@@ -1,10 +1,13 @@
 package recovery_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cartstream/api/cart"
 	"cartstream/api/recovery"
 	"cartstream/deploy/enginetest"
 	"cartstream/schemas"
@@ -56,9 +60,14 @@ func (d *silenced) silence(from int64, partitions ...int32) {
 // accept is the operator's command, on shards that need their tails. Kafka delivers a record at a time.
 func (d *silenced) accept(t *testing.T) ([]recovery.Given, error) {
 	t.Helper()
+	return d.acceptOn(t, d.open(t, 8))
+}
+
+func (d *silenced) acceptOn(t *testing.T, s *cart.Store) ([]recovery.Given, error) {
+	t.Helper()
 	d.stop()
 	d.forgets(t)
-	c := d.config(t, d.open(t, 8), "operator")
+	c := d.config(t, s, "operator")
 	c.AcceptLoss = true
 	c.Options = append(c.Options, kgo.DisableFetchSessions(), kgo.FetchMaxPartitionBytes(1))
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
@@ -139,6 +148,44 @@ func TestAFetchThatFailsIsNoSilence(t *testing.T) {
 	}
 	d.run(t, d.open(t, 8), "another")
 	eventually(t, "the cart with its tail", d.served(t, "u1", 3))
+}
+
+// slowly is a connection on which one command takes as long as it says to be sent.
+type slowly struct {
+	net.Conn
+	command []byte
+	wait    *atomic.Int64
+}
+
+func (s slowly) Write(b []byte) (int, error) {
+	if bytes.Contains(b, s.command) {
+		time.Sleep(time.Duration(s.wait.Swap(0)))
+	}
+	return s.Conn.Write(b)
+}
+
+// SetWriteDeadline doesn't count what Write waits.
+func (s slowly) SetWriteDeadline(time.Time) error { return nil }
+
+func TestWaitingForRedisIsNoSilenceOfKafka(t *testing.T) {
+	t.Parallel()
+	d := setupSilenced(t)
+	const last = 10 // many more than are on their way at once
+	for v := int64(3); v <= last; v++ {
+		d.produce(t, d.change("u1", v, schemas.ItemSet, v), "", "")
+	}
+	var wait atomic.Int64
+	wait.Store(int64(6 * time.Second))
+	s := d.openThrough(t, 8, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		return slowly{conn, []byte("all[i] = redis.call('HGETALL'"), &wait}, err
+	})
+	given, err := d.acceptOn(t, s)
+	if err != nil || len(given) > 0 || wait.Load() != 0 {
+		t.Errorf("%+v, %v; want nothing given up after a wait", given, err)
+	}
+	d.run(t, d.open(t, 8), "another")
+	eventually(t, "the cart with its tail", d.served(t, "u1", last))
 }
 
 func TestNewChangesAreNoProgressInATail(t *testing.T) {
