@@ -44,14 +44,14 @@ type bundle struct {
 // setup returns a Mailer whose settings are changed as the test wants it.
 func setup(t *testing.T, r *relay, changes ...func(*env.Mail)) *bundle {
 	t.Helper()
-	return setupOn(t, open(t, enginetest.Mongo(t)), r, changes...)
+	return setupOn(t, open(t, enginetest.Mongo(t), 10*time.Second), r, changes...)
 }
 
 // setupStoppable is setup with a MongoDB that the test can stop.
 func setupStoppable(t *testing.T, r *relay) *bundle {
 	t.Helper()
 	mongodb := enginetest.EmbeddedMongo(t)
-	b := setupOn(t, open(t, mongodb.Addr), r)
+	b := setupOn(t, open(t, mongodb.Addr, 300*time.Millisecond), r)
 	b.mongodb = mongodb
 	return b
 }
@@ -88,13 +88,19 @@ func (b *bundle) anotherLinking(t *testing.T, reg prometheus.Registerer, public,
 	return m
 }
 
-func open(t *testing.T, uri string) *mongo.Database {
+// open returns the database, once it answers. A MongoDB that doesn't any more is known to be away after that long.
+func open(t *testing.T, uri string, patience time.Duration) *mongo.Database {
 	t.Helper()
 	u, err := connstring.Parse(uri)
 	must(t, err)
-	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(300 * time.Millisecond))
+	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(patience))
 	must(t, err)
 	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	for end := time.Now().Add(20 * time.Second); client.Ping(t.Context(), nil) != nil; {
+		if time.Now().After(end) {
+			t.Fatal("MongoDB doesn't answer")
+		}
+	}
 	return client.Database(u.Database)
 }
 
