@@ -26,15 +26,14 @@ var (
 	errLate = errors.New("no answer in time")
 )
 
-// door is the way to one Redis node. Calls that wait at the same moment share a pipeline, without a timer: whoever has a
-// turn takes what is there, sends it and waits for the answers. That is the caller itself where a turn is free, else a
-// flusher, which other callers of that moment join. Nothing is sent twice, and what was sent is waited for whether its
-// caller left or not.
+// door is the way to one Redis node. A caller that finds a turn free sends its call itself. The others wait for a turn
+// together, without a timer: a flusher takes all that is there, sends it as one pipeline and waits for the answers. Nothing
+// is sent twice, and what was sent is waited for whether its caller left or not.
 type door struct {
 	client *redis.Client
 	calls  chan *call
 	turns  chan struct{} // holds one for each pipeline under way
-	silent atomic.Bool   // the last pipeline got no answer: no caller waits for another one beyond its patience
+	silent atomic.Bool   // the last pipeline got no answer: flushers send all, since a caller can leave those, but not what it sends itself
 	closed chan struct{}
 }
 

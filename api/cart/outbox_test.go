@@ -33,6 +33,46 @@ func beat(t *testing.T, s *cart.Store, instance string, ttl time.Duration, wishe
 	return leases
 }
 
+func TestAShardKeepsTheOffsetThatItsOwnerTells(t *testing.T) {
+	s := setup(t)
+	shard := s.ShardOf("u1")
+	tell := func(instance string, offset int64) {
+		t.Helper()
+		wishes := wanted(s)
+		wishes[shard].Offset = offset
+		beat(t, s, instance, time.Minute, wishes)
+	}
+	for _, c := range []struct {
+		claim, instance string
+		offset, want    int64 // -1 for none
+	}{
+		{"none at first", "one", -1, -1},
+		{"the first", "one", 0, 0},
+		{"a later one", "one", 7, 7},
+		{"no news changes nothing", "one", -1, 7},
+		{"nor does who isn't the owner", "two", 9, 7},
+		{"nor can that make it forget", "two", schemas.OffsetForgotten, 7},
+		{"none, once it is told to forget", "one", schemas.OffsetForgotten, -1},
+		{"one of the topic made anew", "one", 3, 3},
+	} {
+		tell(c.instance, c.offset)
+		kept := int64(-1)
+		for _, n := range s.Nodes(t.Context()) {
+			tails, err := n.Tails(t.Context(), []int{shard})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if offset, known := tails[shard]; known {
+				kept = offset
+			}
+			_ = n.Close()
+		}
+		if kept != c.want {
+			t.Errorf("%s: the shard holds %d, want %d", c.claim, kept, c.want)
+		}
+	}
+}
+
 func TestALeaseHasOneOwner(t *testing.T) {
 	s := setup(t)
 	const ttl = 300 * time.Millisecond
