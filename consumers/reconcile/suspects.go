@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// suspectsEach is how often it is looked who is due; suspectLapse is how long one counts as such without being named again.
+	// suspectsEach is how often it is looked who is due; suspectLapse is how long one counts as such without being named again,
+	// and the longest wait between two looks at its cart.
 	suspectsEach = time.Second
 	suspectLapse = time.Minute
 	// suspectsMost bounds what is remembered; those beyond it are the nightly run's, unless they are named again later.
@@ -28,7 +29,7 @@ type suspicion struct {
 }
 
 // Suspect names a user whose cart in Redis was just seen to lack a change that Kafka has. It is compared LookAgainAfter
-// later, then after twice as long, and so on while it is named, at least each minute.
+// later, then after twice as long, and so on up to a minute, while it is named at least each minute.
 func (r *Reconciler) Suspect(user string) { r.suspects.name(user, time.Now(), r.LookAgainAfter) }
 
 func (s *suspects) name(user string, now time.Time, after time.Duration) {
@@ -59,7 +60,7 @@ func (s *suspects) take(now time.Time) (users []string) {
 		case now.Before(known.due) || len(users) == perPage:
 		default:
 			users = append(users, user)
-			known.due, known.wait = now.Add(known.wait), 2*known.wait
+			known.due, known.wait = now.Add(known.wait), min(2*known.wait, suspectLapse)
 			s.by[user] = known
 		}
 	}
